@@ -1,0 +1,53 @@
+"""The command line: parse, call, print, exit code. No arithmetic lives here; one file per command.
+
+Exit codes: 0 done and passed; 1 a gate failed; 2 usage or unreadable input, nothing done; 3 finished, but some cases
+failed (they are rows with status and reason). Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from calibeval.errors import CalibevalError
+
+app = typer.Typer(
+    name="calibeval",
+    help="Tells whether a medical segmentation model can be believed: masks, probabilities, methods, gates.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from calibeval.cli.console import version_text
+
+        print(version_text())
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions that affect numbers."),
+    ] = False,
+) -> None:
+    """Options of calibeval itself."""
+
+
+def run() -> None:
+    """Run the command line; every error that we raise on purpose becomes one message and exit code 2."""
+    try:
+        app()
+    except CalibevalError as error:
+        print(f"calibeval: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe left: nothing more to say, and nobody to say it to
+        raise SystemExit(0) from None

@@ -1,0 +1,58 @@
+"""Every error that calibeval raises on purpose.
+
+    CalibevalError             exit code 2 when it reaches the command line
+    ├── UsageError             options or arguments that contradict each other or the data
+    ├── InputError             one file that cannot be used: costs its case, never the others
+    │   └── GeometryError      prediction and reference do not lie in the same place
+    ├── TableError             a results table that cannot be read or compared
+    └── MissingExtraError      an optional dependency is not installed
+
+A message is for a person: what file, what was expected, what was found, what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CalibevalError(Exception):
+    """Base class; the command line prints its text and exits with 2."""
+
+
+class UsageError(CalibevalError):
+    """Options or arguments that contradict each other or the data."""
+
+
+class InputError(CalibevalError):
+    """A file that cannot be used.
+
+    Args:
+        path: the file.
+        problem: what was expected and what was found.
+        advice: what the user can do about it; may be empty.
+    """
+
+    def __init__(self, path: Path | str, problem: str, advice: str = "") -> None:
+        self.path = Path(path)
+        self.problem = problem
+        self.advice = advice
+        super().__init__(f"{path}: {problem}" + (f" {advice}" if advice else ""))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[Path, str, str]]:
+        """Cross a process boundary whole: exceptions are pickled by their constructor's arguments."""
+        return type(self), (self.path, self.problem, self.advice)
+
+
+class GeometryError(InputError):
+    """Prediction and reference do not lie in the same place."""
+
+
+class TableError(CalibevalError):
+    """A results table that cannot be read, or cannot be compared with another."""
+
+
+class MissingExtraError(CalibevalError):
+    """An optional dependency is not installed; the text holds the pip command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Install it with: pip install 'calibeval[{extra}]'")

@@ -1,0 +1,191 @@
+"""Protocols: every choice that changes a number, under one name and one signature.
+
+Two tools print different numbers for the same files mostly because they chose differently here: which voxels
+count, which probability, how many bins, which Hausdorff percentile. A `Protocol` fixes all of it; its
+`signature` stands beside each result, and tables with unequal signatures are never compared.
+
+Sources: `paper` is "We Care Each Pixel: Calibrating on Medical Segmentation Model"; `nacl` is its predecessor
+"Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints" (arXiv:2401.14487) as its
+authors' code computes it; `sdc-repo` is the released code of the first; `guo` is
+"On Calibration of Modern Neural Networks" (arXiv:1706.04599).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from calibeval.errors import UsageError
+
+Domain = Literal["all", "foreground"]
+EmptyRule = Literal["nan", "worst", "nacl", "sdc-repo", "deepmind"]
+
+
+class HD95Definition(NamedTuple):
+    """How one tool understands "the 95% Hausdorff distance".
+
+    Attributes:
+        surface: `faces` (a voxel with a 6-neighbour outside, 4 in 2-D), `full` (26, 8 in 2-D), or
+            `corners` (2x2x2 elements between voxels).
+        pooled: one percentile over both directions together, instead of the larger of two.
+        weighted: elements count by their area and the percentile is not interpolated.
+        spacing: distances in mm; without it in voxels.
+        agrees_with: the tools that compute this.
+    """
+
+    surface: Literal["faces", "full", "corners"]
+    pooled: bool
+    weighted: bool
+    spacing: bool
+    agrees_with: str
+
+    @property
+    def unit(self) -> str:
+        """Unit of the distances."""
+        return "mm" if self.spacing else "voxel"
+
+
+HD95_DEFINITIONS: dict[str, HD95Definition] = {
+    "monai": HD95Definition("faces", pooled=False, weighted=False, spacing=True, agrees_with="MONAI, MetricsReloaded"),
+    "medpy": HD95Definition("faces", pooled=True, weighted=False, spacing=True, agrees_with="medpy, panoptica"),
+    "deepmind": HD95Definition("corners", pooled=False, weighted=True, spacing=True, agrees_with="surface-distance"),
+    "sdc-repo": HD95Definition("full", pooled=True, weighted=False, spacing=False, agrees_with="the SDC authors' code"),
+}
+
+EMPTY_RULES: dict[str, str] = {
+    "nan": "an undefined value is left out of every mean, and the cases left out are counted",
+    "worst": "one empty mask: overlap 0, distance the image's diagonal; both empty: a perfect score",
+    "nacl": "empty reference: overlap 1, distance 0; a missed structure: overlap 0, distance undefined",
+    "sdc-repo": "both empty: overlap 1, distance 0; one empty: overlap 0, distance infinite",
+    "deepmind": "distances are infinite when any mask is empty, as surface-distance has it",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All choices behind a number; see the module's text and the README's table.
+
+    Attributes:
+        name: the named instance that this one started from.
+        ece_confidence: `top` is (max_c p_c, [yhat = y]); `foreground` is (1 - p_0, [y > 0]).
+        ece_domain: voxels that count for ECE.
+        ece_bins: number of equal bins for ECE.
+        cece_classes: `all` classes, or only those `up-to-reference-maximum`, 0..max(y).
+        cece_domain: voxels that count for CECE.
+        cece_threshold: only voxels with p_c above it count; None counts all.
+        cece_bins: number of equal bins for CECE and every per-class calibration number.
+        pece_bins: number of equal bins for pECE.
+        fp_weight: weight w of false positives in pECE.
+        zero_in_first_bin: False drops voxels with p = 0 from the bins but not from N.
+        union: overlap and distances of the foreground as one mask, instead of class by class.
+        hd95: key of `HD95_DEFINITIONS`; it fixes HD, ASSD and NSD too, which share its distances.
+        empty: key of `EMPTY_RULES`.
+        nsd_tolerance_mm: NSD counts surface within this distance.
+        boundary_mm: bECE counts voxels within this distance of the reference boundary.
+        nll_clip: NLL takes -log(max(p, nll_clip)).
+    """
+
+    name: str
+    ece_confidence: Literal["top", "foreground"] = "top"
+    ece_domain: Domain = "foreground"
+    ece_bins: int = 15
+    cece_classes: Literal["all", "up-to-reference-maximum"] = "all"
+    cece_domain: Domain = "all"
+    cece_threshold: float | None = 1e-3
+    cece_bins: int = 15
+    pece_bins: int = 10
+    fp_weight: float = 2.0
+    zero_in_first_bin: bool = True
+    union: bool = False
+    hd95: str = "monai"
+    empty: EmptyRule = "nan"
+    nsd_tolerance_mm: float = 2.0
+    boundary_mm: float = 2.0
+    nll_clip: float = 1e-7
+
+    @property
+    def signature(self) -> str:
+        """One line that names every choice, for example beside a score or in a table's header."""
+        threshold = "" if self.cece_threshold is None else f",p>{self.cece_threshold:g}"
+        parts = (
+            self.name,
+            f"ECE:{self.ece_confidence},{self.ece_domain},{self.ece_bins}bins",
+            f"CECE:{self.cece_classes},{self.cece_domain}{threshold},{self.cece_bins}bins",
+            f"pECE:{self.pece_bins}bins,w{self.fp_weight:g}",
+            f"edges:right,float32,zero-{'first' if self.zero_in_first_bin else 'dropped'}",
+            f"masks:{'union' if self.union else 'classes'}",
+            f"HD95:{self.hd95}",
+            f"empty:{self.empty}",
+            f"NSD:{self.nsd_tolerance_mm:g}mm",
+            f"bECE:{self.boundary_mm:g}mm",
+            f"NLL:clip{self.nll_clip:g}",
+        )
+        return "|".join(parts)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "paper": Protocol("paper"),
+    "nacl": Protocol(
+        "nacl",
+        cece_classes="up-to-reference-maximum",
+        cece_domain="foreground",
+        cece_threshold=None,
+        hd95="medpy",
+        empty="nacl",
+    ),
+    "sdc-repo": Protocol(
+        "sdc-repo",
+        ece_confidence="foreground",
+        ece_domain="all",
+        ece_bins=10,
+        cece_bins=10,
+        zero_in_first_bin=False,
+        union=True,
+        hd95="sdc-repo",
+        empty="sdc-repo",
+    ),
+    "guo": Protocol("guo", ece_domain="all", cece_threshold=None),
+}
+
+
+def make_protocol(name: str = "paper", *, bins: int | None = None, **changes: Any) -> Protocol:
+    """Give a named protocol with some choices changed; a choice of None keeps the protocol's own.
+
+    Args:
+        name: key of `PROTOCOLS`.
+        bins: number of bins for ECE, CECE and pECE alike.
+        **changes: attributes of `Protocol`. `hd95="deepmind"` brings its own empty rule unless `empty` is given.
+
+    Raises:
+        UsageError: an unknown name or a value out of range.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"Unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
+    given = {key: value for key, value in changes.items() if value is not None}
+    if given.get("hd95") == "deepmind":
+        given.setdefault("empty", "deepmind")
+    if bins is not None:
+        given |= {"ece_bins": bins, "cece_bins": bins, "pece_bins": bins}
+    protocol = replace(PROTOCOLS[name], **given)
+    _check(protocol)
+    return protocol
+
+
+def _check(protocol: Protocol) -> None:
+    if protocol.hd95 not in HD95_DEFINITIONS:
+        raise UsageError(f"Unknown HD95 definition {protocol.hd95!r}. Known: {', '.join(HD95_DEFINITIONS)}.")
+    if protocol.empty not in EMPTY_RULES:
+        raise UsageError(f"Unknown empty rule {protocol.empty!r}. Known: {', '.join(EMPTY_RULES)}.")
+    for bins in (protocol.ece_bins, protocol.cece_bins, protocol.pece_bins):
+        if not 1 <= bins <= 1000:
+            raise UsageError(f"The number of bins must lie between 1 and 1000, not {bins}.")
+    if protocol.cece_threshold is not None and not 0 <= protocol.cece_threshold < 1:
+        raise UsageError(f"The CECE threshold must lie in [0, 1), not {protocol.cece_threshold:g}.")
+    positive = {
+        "false-positive weight": protocol.fp_weight,
+        "NSD tolerance": protocol.nsd_tolerance_mm,
+        "boundary width": protocol.boundary_mm,
+    }
+    for what, value in positive.items():
+        if not 0 <= value < float("inf"):
+            raise UsageError(f"The {what} must be zero or more, not {value:g}.")
