@@ -121,7 +121,7 @@ def _draw(probabilities: NDArray[np.float32], random: np.random.Generator) -> ND
     """Draw each voxel's class from its probabilities; neighbours are correlated, so that contours stay whole."""
     from scipy.special import ndtr
 
-    uniform = ndtr(_smooth_noise(random))
+    uniform: Float = ndtr(_smooth_noise(random))
     return (uniform[None] >= np.cumsum(probabilities[:-1], axis=0)).sum(axis=0).astype(np.uint8)
 
 
@@ -130,7 +130,8 @@ def _smooth_noise(random: np.random.Generator) -> Float:
     from scipy.ndimage import gaussian_filter
 
     def smooth(array: Float) -> Float:
-        return gaussian_filter(array, (0, _CORRELATION_VOXELS, _CORRELATION_VOXELS), mode="wrap")
+        smoothed: Float = gaussian_filter(array, (0, _CORRELATION_VOXELS, _CORRELATION_VOXELS), mode="wrap")
+        return smoothed
 
     impulse = np.zeros(SHAPE)
     impulse[0, 0, 0] = 1
