@@ -1,0 +1,151 @@
+"""The nine losses that are compared for calibrated segmentation, as plain `torch.nn.Module`s, and their registry.
+
+Calling convention, as in MONAI and nnU-Net: `loss(logits, labels)` with logits (B, C, *spatial), 2-D or 3-D, and
+integer labels (B, *spatial) or (B, 1, *spatial) gives one scalar, the mean over batch and known voxels. Half precision
+is computed in float32 even under autocast; values and gradients are finite for logits up to 1e4 in size; voxels
+labelled `ignore_index` neither count nor act as neighbours.
+
+`loss.terms(...)` gives the weighted terms whose sum the loss is. What depends on labels alone can be computed ahead,
+in a data worker for example: `loss(logits, labels, targets=loss.targets(labels, classes))`.
+
+An L1 penalty on *probabilities* with a weight well below 1 cannot move the optimum where labels are noiseless, since
+the slope of the cross-entropy is -1/p <= -1; it acts only through the path of training and on ambiguous voxels.
+Penalties on *logits* (`MbLSLoss`, `NACLLoss`, the `logit` variant of `SDCLoss`) do move it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from calibeval.errors import UsageError
+from calibeval.train.label_losses import (
+    DiceCELoss,
+    ECPLoss,
+    FCLLoss,
+    FocalLoss,
+    LabelSmoothingLoss,
+    MbLSLoss,
+)
+from calibeval.train.loss_base import SegmentationLoss
+from calibeval.train.neighbour_losses import NACLLoss, SDCLoss, SVLSLoss
+from calibeval.train.released import ReleasedMbLSLoss, ReleasedSDCLoss, ReleasedSVLSLoss
+
+__all__ = [
+    "LOSSES",
+    "DiceCELoss",
+    "ECPLoss",
+    "FCLLoss",
+    "FocalLoss",
+    "LabelSmoothingLoss",
+    "Loss",
+    "MbLSLoss",
+    "NACLLoss",
+    "ReleasedMbLSLoss",
+    "ReleasedSDCLoss",
+    "ReleasedSVLSLoss",
+    "SDCLoss",
+    "SVLSLoss",
+    "SegmentationLoss",
+    "Variant",
+    "build_loss",
+]
+
+
+class Variant(NamedTuple):
+    """A named setting of a loss: its class and what differs from that class's defaults."""
+
+    build: type[SegmentationLoss]
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+class Loss(NamedTuple):
+    """What is known about a loss.
+
+    Attributes:
+        name: as on the command line.
+        long_name: as in a text.
+        build: its class; the constructor's defaults are the published setting.
+        formula: in plain text; z logits, p = softmax(z), y label, C classes.
+        citation: DOI or arXiv number of the method.
+        variants: other published or common settings, by name.
+    """
+
+    name: str
+    long_name: str
+    build: type[SegmentationLoss]
+    formula: str
+    citation: str
+    variants: Mapping[str, Variant] = MappingProxyType({})
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The constructor's defaults, without `ignore_index`."""
+        return _defaults(self.build)
+
+
+_PAPER = "We Care Each Pixel: Calibrating on Medical Segmentation Model"
+_ROWS = (
+    Loss("dicece", "cross-entropy and Dice", DiceCELoss, "CE + 1 - Dice", "10.1109/3DV.2016.79",
+         {"nnunet": Variant(DiceCELoss, {"include_background": False, "batch": True})}),
+    Loss("fl", "focal loss", FocalLoss, "-(1 - p_y)^gamma log p_y", "arXiv:1708.02002"),
+    Loss("ecp", "explicit confidence penalty", ECPLoss, "CE - lam H(p)", "arXiv:1701.06548",
+         {"marginloss": Variant(ECPLoss, {"average_classes": True})}),
+    Loss("ls", "label smoothing", LabelSmoothingLoss, "CE against (1 - alpha) y + alpha / C", "arXiv:1512.00567",
+         {"complement": Variant(LabelSmoothingLoss, {"complement": True})}),
+    Loss("svls", "spatially varying label smoothing", SVLSLoss, "CE against the smoothed y", "arXiv:2104.05788",
+         {"margin": Variant(NACLLoss, {"kernel": "svls", "border": "replicate"}),
+          "sdc_repo": Variant(ReleasedSVLSLoss)}),
+    Loss("mbls", "margin-based label smoothing", MbLSLoss, "CE + alpha mean relu(max z - z_c - m)",
+         "arXiv:2111.15430", {"sdc_repo": Variant(ReleasedMbLSLoss)}),
+    Loss("nacl", "neighbour-aware calibration loss", NACLLoss, "CE + alpha mean |tau - z|", "arXiv:2401.14487",
+         {"min": Variant(NACLLoss, {"kernel": "min"}),
+          "prob": Variant(NACLLoss, {"on": "probabilities"}),
+          "l2": Variant(NACLLoss, {"distance": "l2"}),
+          "monai": Variant(NACLLoss, {"border": "zero"})}),
+    Loss("fcl", "focal calibration loss", FCLLoss, "-(1 - p_y)^gamma log p_y + lam |p - y|^2", "arXiv:2410.18321",
+         {"sdc_repo": Variant(FCLLoss, {"average_classes": True})}),
+    Loss("sdc", "signed-distance calibration", SDCLoss,
+         "CE + alpha mean |p - ytilde| + 2 lam mean |p - sigma(-kappa s)|", _PAPER,
+         {"logit": Variant(SDCLoss, {"on": "logits"}), "authors": Variant(ReleasedSDCLoss)}),
+)  # fmt: skip
+
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ROWS}
+
+
+def build_loss(
+    spec: str, settings: Mapping[str, Any] = MappingProxyType({}), ignore_index: int = -100
+) -> SegmentationLoss:
+    """Make a loss from `NAME` or `NAME:VARIANT`.
+
+    Args:
+        spec: a key of `LOSSES`, with a key of its `variants` after a colon.
+        settings: constructor arguments that replace the defaults; `lambda` is read as `lam`.
+        ignore_index: label of voxels that do not count.
+
+    Raises:
+        UsageError: an unknown loss, variant or setting.
+    """
+    name, _, variant_name = spec.partition(":")
+    if name not in LOSSES:
+        raise UsageError(f"Unknown loss {name!r}. Known: {', '.join(LOSSES)}.")
+    loss = LOSSES[name]
+    if variant_name and variant_name not in loss.variants:
+        known = ", ".join(loss.variants) or "none"
+        raise UsageError(f"Loss {name!r} has no variant {variant_name!r}. Known: {known}.")
+    variant = loss.variants[variant_name] if variant_name else Variant(loss.build)
+    chosen = {"lam" if key == "lambda" else key: value for key, value in settings.items()}
+    allowed = _defaults(variant.build)
+    for key, value in chosen.items():
+        if key not in allowed:
+            raise UsageError(f"Loss {spec!r} has no setting {key!r}. Known: {', '.join(allowed) or 'none'}.")
+        if isinstance(allowed[key], float) and not isinstance(value, int | float):
+            raise UsageError(f"Setting {key!r} of loss {spec!r} is a number, not {value!r}.")
+    return variant.build(**{**variant.settings, **chosen}, ignore_index=ignore_index)
+
+
+def _defaults(build: type[SegmentationLoss]) -> dict[str, Any]:
+    parameters = inspect.signature(build).parameters.values()
+    return {each.name: each.default for each in parameters if each.name != "ignore_index"}
