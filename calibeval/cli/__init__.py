@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from calibeval.cli.rank import rank
 from calibeval.errors import CalibevalError
 
 app = typer.Typer(
@@ -39,6 +40,9 @@ def _main(
     ] = False,
 ) -> None:
     """Options of calibeval itself."""
+
+
+app.command()(rank)
 
 
 def run() -> None:

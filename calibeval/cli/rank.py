@@ -1,0 +1,185 @@
+"""`calibeval rank`: which method is better, and whether the data can say so."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calibeval.errors import UsageError
+
+if TYPE_CHECKING:
+    from calibeval.ranking.analysis import Progress
+
+_BY_SUFFIX = {".csv": "csv", ".json": "json", ".tex": "latex", ".md": "markdown"}
+_FORMATS = ("table", "csv", "json", "latex", "markdown")
+_PATIENCE_S = 1.0  # a progress bar appears only after this time
+
+Tables = Annotated[
+    list[Path],
+    typer.Argument(metavar="TABLES...", help="Score tables, or wide CSVs (method x METRIC or DATASET/METRIC)."),
+]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated names, default or all. "
+        "Default: every column of wide CSVs, the paper's five of score tables."
+    ),
+]
+Blocks = Annotated[
+    str,
+    typer.Option(
+        help="Observations of the Friedman test: case, or metric (each metric of each data set, as published tables "
+        "pool them). Default: case; metric for wide CSVs."
+    ),
+]
+Scheme = Annotated[str, typer.Option(help="rank-then-aggregate, aggregate-then-rank or test (significance count).")]
+Direction = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=WORD", help="lower, higher or zero, for a metric that is not known. May be repeated."),
+]
+Missing = Annotated[
+    str,
+    typer.Option(
+        help="Where methods differ in cases: error, worst (a gap ranks last) or drop (the case leaves for all methods)."
+    ),
+]
+Empty = Annotated[
+    str,
+    typer.Option(
+        help="Empty rule to apply to the tables' statuses: nan, worst, nacl, sdc-repo or deepmind. "
+        "Default: the tables' own."
+    ),
+]
+Alpha = Annotated[float, typer.Option(help="Level of the tests; intervals cover 1 - alpha.")]
+Posthoc = Annotated[
+    str, typer.Option(help="Test of pairs in the verdict and plots: nemenyi, conover or wilcoxon-holm.")
+]
+Control = Annotated[str, typer.Option(metavar="METHOD", help="Compare the methods with this one only.")]
+Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws of the cases; 0 for none.")]
+Seed = Annotated[int, typer.Option(help="Seed of draws and sampled permutations.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Write here, not to stdout; .csv, .json, .tex or .md chooses the format unless --format does."),
+]
+Format = Annotated[str, typer.Option("--format", help="table, csv, json, latex or markdown. Default: table.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+Plot = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Draw FILE.svg or FILE.png. The name's end chooses the view: _blob, _map or _podium; any other name gives "
+        "the critical-difference diagram. May be repeated."
+    ),
+]
+
+
+def rank(
+    tables: Tables,
+    *,
+    metrics: Metrics = "",
+    blocks: Blocks = "",
+    scheme: Scheme = "rank-then-aggregate",
+    direction: Direction = None,
+    missing: Missing = "error",
+    empty: Empty = "",
+    alpha: Alpha = 0.05,
+    posthoc: Posthoc = "nemenyi",
+    control: Control = "",
+    bootstrap: Bootstrap = 1000,
+    seed: Seed = 20240917,
+    out: Out = None,
+    format_: Format = "",
+    json: Json = False,
+    plot: Plot = None,
+) -> None:
+    """Compare methods: mean ranks, tests that respect the design, and how stable the order is."""
+    from calibeval.ranking import RankSettings, rank_tables
+
+    chosen = _chosen_format(format_, json, out)
+    _check_plots(plot or [])
+    settings = RankSettings.from_options(
+        metrics=metrics,
+        blocks=blocks or None,
+        scheme=scheme,
+        direction=tuple(_direction(text) for text in direction or ()),
+        missing=missing,
+        empty=empty or None,
+        alpha=alpha,
+        posthoc=posthoc,
+        control=control or None,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+    with _progress() as progress:
+        ranking = rank_tables(tables, settings, progress)
+    _write(ranking, chosen, out)
+    for path in plot or []:
+        from calibeval.ranking.plots import draw
+
+        draw(ranking, path)
+
+
+def _chosen_format(name: str, json: bool, out: Path | None) -> str:
+    if json and name not in ("", "json"):
+        raise UsageError(f"--json contradicts --format {name}.")
+    chosen = "json" if json else name or _BY_SUFFIX.get(out.suffix if out else "", "table")
+    if chosen not in _FORMATS:
+        raise UsageError(f"Unknown format {chosen!r}. Known: {', '.join(_FORMATS)}.")
+    return chosen
+
+
+def _direction(text: str) -> tuple[str, str]:
+    name, equals, word = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f"--direction takes NAME=lower, NAME=higher or NAME=zero, not {text!r}.")
+    return name.strip(), word
+
+
+def _check_plots(paths: list[Path]) -> None:
+    """Refuse before the work what could not be drawn after it."""
+    for path in paths:
+        from calibeval.ranking.plots import check_plot
+
+        check_plot(path)
+
+
+def _write(ranking: Any, chosen: str, out: Path | None) -> None:
+    from calibeval.ranking.formats import FORMATS
+    from calibeval.table import atomic_path
+
+    text = FORMATS[chosen](ranking)
+    if out is None:
+        sys.stdout.write(text)
+        return
+    with atomic_path(out) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    print(f"wrote {out}", file=sys.stderr)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Give a progress callback that draws a bar on stderr, if that is a terminal, once a second has passed."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    bar = Bar(console=console, transient=True)
+    task, started = bar.add_task(""), time.monotonic()
+
+    def show(step: str, done: int, total: int) -> None:
+        if time.monotonic() - started > _PATIENCE_S:
+            bar.start()
+        bar.update(task, description=step, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()

@@ -1,0 +1,172 @@
+"""A ranking as text: for a terminal, CSV, JSON, LaTeX and Markdown. Methods stand in the order of their places."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import textwrap
+from collections.abc import Callable
+
+from calibeval._version import __version__
+from calibeval.ranking.result import Ranking
+from calibeval.ranking.verdict import p_text, units_text
+
+_COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    mark: "\\" + mark for mark in "&%$#_{}"
+}
+
+
+def to_json(ranking: Ranking) -> str:
+    """All results; never NaN."""
+    return json.dumps(ranking.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_csv(ranking: Ranking) -> str:
+    """A row a method, in full precision, with mean ranks and places and the mean rank in each metric."""
+    text = io.StringIO()
+    text.write(f"# calibeval {__version__}\n")
+    if ranking.signature:
+        text.write(f"# signature: {ranking.signature}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    names = ["method", "rank", "mean_rank", "mean_rank_low", "mean_rank_high", "rank_low", "rank_high", "p_first"]
+    writer.writerow([*names, *(f"mean_rank_{metric}" for metric in ranking.per_metric)])
+    order = ranking.overall
+    for i in ranking.best_first():
+        numbers = (order.mean_rank[i], *order.mean_interval[:, i], *order.rank_interval[:, i], order.p_first[i])
+        metrics = (of_metric.mean_rank[i] for of_metric in ranking.per_metric.values())
+        writer.writerow([ranking.methods[i], order.rank[i], *map(_exact, (*numbers, *metrics))])
+    return text.getvalue()
+
+
+def to_markdown(ranking: Ranking) -> str:
+    """A table as GitHub shows it, then the tests, verdict, warnings and notes."""
+    header, rows = table_cells(ranking)
+    lines = [_markdown_row(header), "|" + "---|" * len(header)]
+    lines += [_markdown_row(row) for row in rows]
+    lines += ["", *(line + "  " for line in test_lines(ranking)), ""]
+    for title, texts in remarks(ranking):
+        lines += [f"**{title}**", "", *(f"- {text}" for text in texts), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_latex(ranking: Ranking) -> str:
+    """A `tabular` for booktabs; tests and verdict stand above it as comments."""
+    header, rows = table_cells(ranking)
+    lines = [f"% {line}" for line in (*test_lines(ranking), *ranking.verdict, *ranking.warnings)]
+    lines += [rf"\begin{{tabular}}{{rl{'r' * (len(header) - 2)}}}", r"\toprule", _latex_row(header), r"\midrule"]
+    lines += [*(_latex_row(row) for row in rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def to_table(ranking: Ranking) -> str:
+    """For a terminal, at its width."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    header, rows = table_cells(ranking)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in header:
+        left = name == "method"
+        table.add_column(name, justify="left" if left else "right", overflow="fold" if left else "ellipsis")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    with console.capture() as capture:
+        console.print(table)
+    lines = [*_wrapped(title_line(ranking), console.width), "", *capture.get().splitlines(), ""]
+    for line in test_lines(ranking):
+        lines += _wrapped(line, console.width)
+    for title, texts in remarks(ranking):
+        lines += ["", title]
+        for text in texts:
+            lines += _wrapped(text, console.width, "- ")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Ranking], str]] = {
+    "table": to_table,
+    "csv": to_csv,
+    "json": to_json,
+    "latex": to_latex,
+    "markdown": to_markdown,
+}
+
+
+def table_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table for reading."""
+    order = ranking.overall
+    drawn = len(order.drawn_ranks) > 0
+    metrics = list(ranking.per_metric.items())
+    shown = metrics if 1 < len(metrics) <= _COLUMNS_SHOWN else []
+    level = f"{100 * (1 - ranking.settings.alpha):g}%"
+    header = [
+        "#",
+        "method",
+        "mean rank",
+        *([f"{level} of #", "P(first)"] if drawn else []),
+        *(name for name, _ in shown),
+    ]
+    rows = []
+    for i in ranking.best_first():
+        low, high = order.rank_interval[:, i]
+        stability = [f"{low:.0f}-{high:.0f}", f"{order.p_first[i]:.2f}"] if drawn else []
+        ranks = [f"{of_metric.mean_rank[i]:.2f}" for _, of_metric in shown]
+        rows.append([str(order.rank[i]), ranking.methods[i], f"{order.mean_rank[i]:.2f}", *stability, *ranks])
+    return header, rows
+
+
+def title_line(ranking: Ranking) -> str:
+    """What was ranked by what."""
+    metrics = ", ".join(ranking.design.metrics)
+    settings = ranking.settings
+    return (
+        f"{len(ranking.methods)} methods by {metrics} on {units_text(ranking)}; "
+        f"blocks: {settings.blocks}, scheme: {settings.scheme}"
+    )
+
+
+def test_lines(ranking: Ranking) -> list[str]:
+    """The overall test and the critical difference, a line each."""
+    test, df = ranking.friedman, ranking.friedman.n_methods - 1
+    lines = [
+        f"Friedman chi2({df}) {_number(test.chi2)}, p {p_text(test.p)}; F {_number(test.f)}, p {p_text(test.f_p)}; "
+        f"Kendall W {_number(test.kendall_w)}",
+        f"Permutation p {p_text(test.permutation.p)}; cluster-permutation p {p_text(test.cluster_permutation.p)} "
+        f"({'exact' if test.cluster_permutation.exact else 'sampled'}, {units_text(ranking)})",
+        f"Nemenyi CD {ranking.posthoc.cd:.2f} at {ranking.settings.alpha:g} for {test.n_blocks} blocks"
+        + ("" if test.n_blocks == test.n_clusters else f", {ranking.independent.cd:.2f} for {units_text(ranking)}"),
+    ]
+    if not math.isnan(ranking.tau[0]):
+        mean, low, high = ranking.tau
+        lines.append(f"Kendall's tau of bootstrap orders to this one: {mean:.2f} ({low:.2f} to {high:.2f})")
+    return lines
+
+
+def remarks(ranking: Ranking) -> list[tuple[str, tuple[str, ...]]]:
+    """Verdict, warnings and notes, each under its title; empty ones are left out."""
+    parts = [("Verdict", ranking.verdict), ("Warnings", ranking.warnings), ("Notes", ranking.notes)]
+    return [(title, texts) for title, texts in parts if texts]
+
+
+def _wrapped(text: str, width: int, bullet: str = "") -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=bullet, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
+
+
+def _exact(value: float) -> str:
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join("".join(_LATEX.get(mark, mark) for mark in cell) for cell in cells) + r" \\"

@@ -1,0 +1,144 @@
+"""From long frames to one array of scores: metrics chosen, cases joined by name, every cell with its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.errors import TableError, UsageError
+from calibeval.metrics import DEFAULT, METRICS
+from calibeval.ranking.inputs import Tables, registry_name
+from calibeval.table import ALL, MEAN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Better = Literal["higher", "lower", "zero"]
+Array = NDArray[np.float64]
+OK, UNDEFINED, FAILED, ABSENT = range(4)  # states of a cell
+
+
+class Unit(NamedTuple):
+    """What is sampled independently of the others: a case, or a data set that a wide CSV holds one number of."""
+
+    dataset: str
+    case: str
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, self)) or "data"
+
+
+class Scores(NamedTuple):
+    """Scores of k methods by m metrics on u units.
+
+    Attributes:
+        methods: names in the order of the input.
+        metrics: names in the registry's order, unknown ones last.
+        better: direction of each metric.
+        units: in the order of the input.
+        values: (u, m, k) in the metric's own unit; NaN where there is none.
+        states: (u, m, k) of `OK`, `UNDEFINED` (no value by the empty rule), `FAILED`, `ABSENT` (no row).
+        has_cases: False when the units are the data sets of wide CSVs.
+    """
+
+    methods: tuple[str, ...]
+    metrics: tuple[str, ...]
+    better: tuple[Better, ...]
+    units: tuple[Unit, ...]
+    values: Array
+    states: NDArray[np.int8]
+    has_cases: bool
+
+
+def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
+    """Read `--metrics`: names, `default`, `all`, or nothing.
+
+    Nothing means every column of wide CSVs, and of score tables the paper's five as far as they are there (every
+    metric if none is).
+
+    Raises:
+        UsageError: a metric that the tables do not hold.
+    """
+    held = _metrics_held(tables)
+    default = tuple(name for name in DEFAULT if name in held) if tables.has_cases else ()
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    chosen: set[str] = set() if words else set(default or held)
+    for word in words:
+        chosen |= {"all": set(held), "default": set(DEFAULT)}.get(word, {registry_name(word)})
+    unknown = sorted(chosen - set(held))
+    if unknown:
+        raise UsageError(f"No input holds the metric {', '.join(unknown)}. Held: {', '.join(held)}.")
+    return tuple(name for name in held if name in chosen)
+
+
+def choose_directions(metrics: tuple[str, ...], given: Mapping[str, str]) -> tuple[Better, ...]:
+    """Give each metric's direction, from the registry or from `--direction NAME=lower|higher|zero`.
+
+    Raises:
+        UsageError: a metric of unknown direction, or a direction that contradicts the registry.
+    """
+    named = {registry_name(name): word.strip().lower() for name, word in given.items()}
+    for name, word in named.items():
+        if word not in ("higher", "lower", "zero"):
+            raise UsageError(f"The direction of {name} must be higher, lower or zero, not {word!r}.")
+        if name in METRICS and METRICS[name].better != word:
+            raise UsageError(f"{name} is a known metric and {METRICS[name].better} is better; --direction says {word}.")
+    unknown = [name for name in metrics if name not in METRICS and name not in named]
+    if unknown:
+        raise UsageError(
+            f"Whether higher or lower {', '.join(unknown)} is better is not known: say --direction {unknown[0]}=lower "
+            f"or --direction {unknown[0]}=higher, or leave it out by --metrics."
+        )
+    return tuple(cast(Better, METRICS[name].better if name in METRICS else named[name]) for name in metrics)
+
+
+def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, ...]) -> Scores:
+    """Join the rows of the chosen metrics by method, data set and case."""
+    import pandas as pd
+
+    frame = tables.frame
+    method, methods = pd.factorize(frame["method"])
+    unit, units = pd.factorize(pd.MultiIndex.from_frame(frame[["dataset", "case"]]))
+    column = frame["metric"].map({name: number for number, name in enumerate(metrics)}).fillna(-1).astype(int)
+    bad = frame["status"].isin(("missing", "failed")).to_numpy()
+    wanted = (column >= 0).to_numpy() & _class_wanted(tables)
+    where = (unit[wanted], column.to_numpy()[wanted], method[wanted])
+    shape = (len(units), len(metrics), len(methods))
+    values, states = np.full(shape, np.nan), np.full(shape, ABSENT, dtype=np.int8)
+    values[where] = frame["value"].to_numpy(dtype=np.float64)[wanted]
+    states[where] = np.where(np.isnan(values[where]), UNDEFINED if tables.has_cases else ABSENT, OK)
+    states[where] = np.where(bad[wanted], FAILED, states[where])
+    failed = np.zeros((shape[0], shape[2]), dtype=bool)
+    failed[unit[bad], method[bad]] = True
+    states[(states == ABSENT) & failed[:, None, :]] = FAILED  # a failed case need not have a row for each metric
+    names = tuple(Unit(str(dataset), str(case)) for dataset, case in units)
+    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases)
+
+
+def _metrics_held(tables: Tables) -> list[str]:
+    held = list(dict.fromkeys(name for name in tables.frame["metric"] if name))
+    return [name for name in METRICS if name in held] + [name for name in held if name not in METRICS]
+
+
+def _class_wanted(tables: Tables) -> NDArray[np.bool_]:
+    """Rows of the one number that stands for a case: the mean over foreground classes, or that over all classes."""
+    frame = tables.frame
+    if not tables.has_cases:
+        return np.ones(len(frame), dtype=bool)
+    row_of = {name: MEAN if MEAN in metric.rows else ALL for name, metric in METRICS.items()}
+    for name in set(frame["metric"]) - set(METRICS):
+        row_of[name] = _row_of_unknown(frame, name)
+    return (frame["class"] == frame["metric"].map(row_of)).to_numpy()
+
+
+def _row_of_unknown(frame: pd.DataFrame, metric: str) -> str:
+    classes = set(frame.loc[frame["metric"] == metric, "class"])
+    for name in (MEAN, ALL):
+        if name in classes:
+            return name
+    if metric:
+        raise TableError(f"The metric {metric!r} has no row of class '{MEAN}' or '{ALL}', so no number for a case.")
+    return ALL

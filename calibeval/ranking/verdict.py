@@ -1,0 +1,295 @@
+"""What the numbers allow one to say, in plain sentences, and what limits them.
+
+Two rules hold every sentence: a difference is claimed only if the cluster-permutation test and the chosen test of
+pairs over independent units both find it; and when no outcome could have been significant, that is said first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from calibeval.ranking.inputs import PrintedRanks
+from calibeval.ranking.posthoc import smallest_wilcoxon_holm
+from calibeval.ranking.result import Ranking
+from calibeval.ranking.stability import Alternative
+
+_NAMED = 6  # names listed before "and N more"
+_FEW_UNITS = 6
+_PRINTED = 0.005 + 1e-9  # half of the last of two printed decimals
+_ORDER_MATTERS = ("empty rule", "definition")
+_DEPENDS = {
+    "without metric": ("The first place hangs on one metric", "without"),
+    "without data set": ("The first place hangs on one data set", "without"),
+    "without method": ("The first place hangs on which other methods are compared", "without"),
+    "empty rule": ("The order depends on the empty rule", "under"),
+    "definition": ("The order depends on the metric's definition", "with"),
+}
+_TESTS = {"nemenyi": "Nemenyi's test", "conover": "Conover's test (Holm)", "wilcoxon-holm": "Wilcoxon's test (Holm)"}
+
+
+def verdict_of(ranking: Ranking) -> tuple[str, ...]:
+    """The verdict: who is first, whether methods differ, which pairs do, and how stable that is."""
+    return tuple(filter(None, (_first(ranking), _difference(ranking), _pairs(ranking), _stability(ranking))))
+
+
+def warnings_of(ranking: Ranking) -> tuple[str, ...]:
+    """What limits the result, apart from what the design already counted."""
+    return tuple(
+        filter(
+            None,
+            (
+                _dependent_blocks(ranking),
+                _all_tied(ranking),
+                _perfect_agreement(ranking),
+                _overall_unattainable(ranking),
+                _cd_unattainable(ranking),
+                _wilcoxon_unattainable(ranking),
+                _few_units(ranking),
+                _joint_blocks(ranking),
+                *_other_choices(ranking),
+                _pool(ranking),
+            ),
+        )
+    )
+
+
+def notes_of(ranking: Ranking) -> tuple[str, ...]:
+    """What does not limit the result but should be known: choices that change nothing, and pECE's nature."""
+    notes = []
+    for kind, what in (("empty rule", "under the empty rules"), ("definition", "with")):
+        items = [item for item in ranking.alternatives if item.kind == kind]
+        if items and all(np.isclose(item.kendall_tau, 1) for item in items):
+            notes.append(f"The order is the same {what} {', '.join(item.name for item in items)}.")
+    if "pECE" in ranking.design.metrics:
+        notes.append("pECE is not 0 for a calibrated model: a lower pECE need not mean better calibration.")
+    return tuple(notes)
+
+
+def printed_ranks_notes(printed: Sequence[PrintedRanks], ranking: Ranking) -> tuple[str, ...]:
+    """Compare a published table's own mean ranks with those of its values; differences are named, never fitted."""
+    notes = []
+    here = dict(zip(ranking.methods, ranking.overall.mean_rank, strict=True))
+    for column in printed:
+        gaps = {name: rank - here[name] for name, rank in column.ranks.items() if abs(rank - here[name]) > _PRINTED}
+        k, total = len(column.ranks), sum(column.ranks.values())
+        if not gaps:
+            notes.append(f"{column.source}: all {k} printed ranks are those of the printed values.")
+            continue
+        listed = ", ".join(f"{name} {gap:+.2f}" for name, gap in gaps.items())
+        text = f"{column.source}: {len(gaps)} of {k} printed ranks are not those of the printed values ({listed})"
+        off = abs(total - k * (k + 1) / 2) > _PRINTED * k
+        if off:
+            text += f"; they sum to {total:.2f}, ranks of {k} methods to {k * (k + 1) / 2:g}"
+        notes.append(f"{text}.")
+    return tuple(notes)
+
+
+def names(words: Sequence[str]) -> str:
+    """Join names, at most six of them."""
+    if len(words) > _NAMED:
+        return ", ".join(words[:_NAMED]) + f" and {len(words) - _NAMED} more"
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
+
+
+def p_text(p: float) -> str:
+    """A p-value for reading."""
+    if math.isnan(p):
+        return "undefined"
+    return "< .0001" if p < 1e-4 else f"= {p:.4f}".replace("= 0.", "= .")
+
+
+def units_text(ranking: Ranking) -> str:
+    """The independent units, counted and named."""
+    number = ranking.friedman.n_clusters
+    what = "case" if ranking.scores.has_cases and ranking.settings.blocks == "case" else "data set"
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def test_name(ranking: Ranking) -> str:
+    """The chosen test of pairs in words."""
+    return _TESTS[ranking.settings.posthoc]
+
+
+def _first(ranking: Ranking) -> str:
+    first = [name for name, place in zip(ranking.methods, ranking.overall.rank, strict=True) if place == 1]
+    best = ranking.overall.mean_rank.min()
+    share = "have" if len(first) > 1 else "has"
+    return f"{names(first)} {share} the best mean rank ({best:.2f}) of {len(ranking.methods)} methods."
+
+
+def _difference(ranking: Ranking) -> str:
+    test, alpha = ranking.friedman.cluster_permutation, ranking.settings.alpha
+    if ranking.friedman.n_clusters == 1:
+        return (
+            f"With {units_text(ranking)} nothing is repeated independently, so no test can tell a difference between "
+            "methods from chance: the order describes these numbers and no more."
+        )
+    how = f"cluster-permutation p {p_text(test.p)}, {'exact' if test.exact else 'sampled'}, {units_text(ranking)}"
+    if test.p < alpha:
+        return f"The methods differ ({how})."
+    if test.smallest > alpha:
+        return f"No difference can be shown: this design cannot give a p below {alpha:g} ({how})."
+    return f"No difference between the methods is shown ({how}): the order may be chance."
+
+
+def _pairs(ranking: Ranking) -> str:
+    if not ranking.friedman.cluster_permutation.p < ranking.settings.alpha:
+        return ""
+    if ranking.control is not None:
+        return _against_control(ranking)
+    significant, k = ranking.significant(), len(ranking.methods)
+    count, total = int(significant.sum()) // 2, k * (k - 1) // 2
+    test = f"{test_name(ranking)} over {units_text(ranking)}"
+    if count == 0:
+        return f"{test} tells no pair of methods apart."
+    leader = ranking.best_first()[0]
+    beaten = [ranking.methods[j] for j in ranking.best_first() if significant[leader, j]]
+    open_ = [ranking.methods[j] for j in ranking.best_first()[1:] if not significant[leader, j]]
+    text = f"{test} tells {count} of {total} pairs apart."
+    if beaten:
+        text += f" {ranking.methods[leader]} is better than {names(beaten)}"
+        return text + (f"; it is not told apart from {names(open_)}." if open_ else ".")
+    return text + f" It does not tell {ranking.methods[leader]} apart from any other."
+
+
+def _against_control(ranking: Ranking) -> str:
+    assert ranking.control is not None
+    control = ranking.control.method
+    means, own = ranking.overall.mean_rank, ranking.overall.mean_rank[ranking.methods.index(control)]
+    found = ranking.control.p < ranking.settings.alpha
+    better = [name for name, yes in zip(ranking.methods, found & (means < own), strict=True) if yes]
+    worse = [name for name, yes in zip(ranking.methods, found & (means > own), strict=True) if yes]
+    return (
+        f"Against the control {control} (Holm over {len(means) - 1} comparisons, {units_text(ranking)}): "
+        f"better {names(better)}; worse {names(worse)}; the others are not told apart from it."
+    )
+
+
+def _stability(ranking: Ranking) -> str:
+    if not len(ranking.overall.drawn_ranks) or len(ranking.design.units) < _FEW_UNITS:
+        return ""
+    leader = ranking.best_first()[0]
+    low, high = ranking.overall.rank_interval[:, leader]
+    what = "cases" if ranking.scores.has_cases else "data sets"
+    return (
+        f"Drawn again from the same {what}, {ranking.methods[leader]} stays first in "
+        f"{100 * ranking.overall.p_first[leader]:.0f}% of {len(ranking.overall.drawn_ranks)} draws "
+        f"(its place: {low:.0f} to {high:.0f})."
+    )
+
+
+def _dependent_blocks(ranking: Ranking) -> str:
+    result = ranking.friedman
+    if result.n_blocks == result.n_clusters:
+        return ""
+    return (
+        f"The {result.n_blocks} blocks are metrics of {units_text(ranking)}. Metrics of the same cases are not "
+        "independent, yet chi2, F, the permutation p and the tests of pairs count them as if they were: with nine "
+        "methods and five metrics correlated at .3, such a test at 5% rejects about half of all true null "
+        "hypotheses. Go by the cluster-permutation p."
+    )
+
+
+def _all_tied(ranking: Ranking) -> str:
+    if not math.isnan(ranking.friedman.chi2):
+        return ""
+    return "All methods are tied in every block: chi2, F and W do not exist, and there is no order."
+
+
+def _perfect_agreement(ranking: Ranking) -> str:
+    n = ranking.friedman.n_blocks
+    if n < 2 or not math.isnan(ranking.friedman.f) or math.isnan(ranking.friedman.chi2):
+        return ""
+    return f"All {n} blocks agree on the order: F is infinite and Conover's test does not exist."
+
+
+def _overall_unattainable(ranking: Ranking) -> str:
+    smallest, alpha = ranking.friedman.cluster_permutation.smallest, ranking.settings.alpha
+    if smallest <= alpha:
+        return ""
+    return (
+        f"No overall result could be significant at {alpha:g}: with {units_text(ranking)} and "
+        f"{len(ranking.methods)} methods the cluster-permutation p is never below {smallest:.2g}."
+    )
+
+
+def _cd_unattainable(ranking: Ranking) -> str:
+    k, cd = len(ranking.methods), ranking.independent.cd
+    if cd <= k - 1:
+        return ""
+    return (
+        f"No pair could be told apart by Nemenyi's test: with {units_text(ranking)} its critical difference is "
+        f"{cd:.2f}, and mean ranks of {k} methods differ by at most {k - 1}."
+    )
+
+
+def _wilcoxon_unattainable(ranking: Ranking) -> str:
+    k, alpha = len(ranking.methods), ranking.settings.alpha
+    counts = {ranking.independent.n_blocks: units_text(ranking)}
+    counts.setdefault(ranking.posthoc.n_blocks, f"{ranking.posthoc.n_blocks} blocks")
+    smallest = {what: smallest_wilcoxon_holm(k, n) for n, what in counts.items()}
+    texts = [f"with {what} the smallest p is {p:.4f}" for what, p in smallest.items() if p > alpha]
+    if not texts:
+        return ""
+    pairs = k * (k - 1) // 2
+    plural = f"{pairs} pairs" if pairs > 1 else "one pair"
+    return f"No pair could be told apart by Wilcoxon's test with Holm over {plural}: {' and '.join(texts)}."
+
+
+def _few_units(ranking: Ranking) -> str:
+    number = len(ranking.design.units)
+    what = "cases" if ranking.scores.has_cases else "data sets"
+    if number < 2:
+        return f"One {what[:-1]} cannot be drawn again: there are no bootstrap intervals."
+    if number >= _FEW_UNITS or not len(ranking.overall.drawn_ranks):
+        return ""
+    samples = math.comb(2 * number - 1, number)
+    return (
+        f"Bootstrap intervals and P(first) come from {number} {what}, which have only {samples} different draws: "
+        "they are too narrow to rely on."
+    )
+
+
+def _joint_blocks(ranking: Ranking) -> str:
+    if ranking.settings.blocks != "case" or len(ranking.design.metrics) == 1:
+        return ""
+    return (
+        f"The joint test ranks each of {units_text(ranking)} by the mean rank over {len(ranking.design.metrics)} "
+        "metrics; such means vary less than single ranks, so Nemenyi's critical difference is conservative here."
+    )
+
+
+def _other_choices(ranking: Ranking) -> list[str]:
+    """Which choices change the first place, or for rules and definitions the order, a sentence a kind of choice."""
+    first = {name for name, place in zip(ranking.methods, ranking.overall.rank, strict=True) if place == 1}
+    kinds: dict[str, list[Alternative]] = {}
+    for item in ranking.alternatives:
+        lost = item.kind == "without method" and item.name in first
+        changed = set(item.first) != first and not lost
+        if changed or (item.kind in _ORDER_MATTERS and not np.isclose(item.kendall_tau, 1)):
+            kinds.setdefault(item.kind, []).append(item)
+    return [_choices_text(items) for items in kinds.values()]
+
+
+def _choices_text(items: Sequence[Alternative]) -> str:
+    what, preposition = _DEPENDS[items[0].kind]
+    texts = [
+        f"{preposition} {item.name} {names(item.first)} {'are' if len(item.first) > 1 else 'is'} first "
+        f"(Kendall's tau {item.kendall_tau:.2f})"
+        for item in items[:_NAMED]
+    ]
+    return f"{what}: {'; '.join(texts)}."
+
+
+def _pool(ranking: Ranking) -> str:
+    changes = {item.name: item.changed_pairs for item in ranking.alternatives if item.changed_pairs > 0}
+    if not changes:
+        return ""
+    worst = max(changes, key=lambda name: changes[name])
+    return (
+        f"Nemenyi's decisions depend on which methods are compared: leaving out {worst} changes {changes[worst]} of "
+        f"the pairs that remain ({len(changes)} of {len(ranking.methods)} methods change some)."
+    )
