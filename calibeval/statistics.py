@@ -22,7 +22,7 @@ from calibeval.errors import CalibevalError
 from calibeval.protocol import Protocol
 
 IGNORED = 255
-MAX_CLASSES = 255  # labels are uint8 and one value means "ignored"
+MAX_CLASSES = 254  # labels are uint8; 254 and 255 mean "unknown" and "ignored"
 CHUNK = 1 << 18  # voxels of a range; fixed, so that sums do not depend on threads or readers
 _BLOCK = 256  # voxels of a kernel's block; CHUNK is a multiple
 _RANGE_TOLERANCE = 1e-5  # beyond [0, 1]: interpolation and softmax in float32 overshoot by less, and are clipped

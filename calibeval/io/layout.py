@@ -1,0 +1,127 @@
+"""What the axes of a prediction mean: labels or probabilities, and where the classes are.
+
+Shapes are as in `arrays`: slowest axis first. Singleton axes mean nothing and are dropped, in the reference too.
+A layout that fits in two ways is an error, never a guess; `--axes` settles it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from calibeval.errors import InputError, UsageError
+from calibeval.io.arrays import ArrayFile
+
+_REVERSED = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png")  # files that name their axes x first
+
+
+class Layout(NamedTuple):
+    """How to turn a squeezed array into (C, *spatial), or into (*spatial) without a class axis.
+
+    Attributes:
+        order: permutation of the squeezed axes.
+        classes: C, or 0 without a class axis.
+        why: for people.
+    """
+
+    order: tuple[int, ...]
+    classes: int
+    why: str
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its singleton axes; at least one axis stays."""
+    return tuple(n for n in shape if n != 1) or (1,)
+
+
+def find_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str | None = None) -> Layout:
+    """Find the layout of a prediction.
+
+    Args:
+        file: the prediction.
+        spatial: squeezed shape of the reference.
+        axes: the file's own axes as the user names them, for example `czyx` (nnU-Net's NPZ) or `xyzc` (NIfTI).
+
+    Raises:
+        InputError: no layout fits, or several do.
+    """
+    shape = squeezed(file.shape)
+    if axes:
+        return _named_layout(file, spatial, axes)
+    if shape == spatial:
+        return Layout(tuple(range(len(shape))), 0, "of the label's shape")
+    fits = _class_layouts(shape, spatial)
+    if len(fits) > 1:
+        found = " or ".join(layout.why for layout in fits)
+        raise InputError(file.path, f"its shape {file.shape} can be read as {found}.", "Say which with --axes.")
+    if fits:
+        return fits[0]
+    raise InputError(file.path, _describe_mismatch(file, shape, spatial), _advise(shape, spatial))
+
+
+def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...]) -> list[Layout]:
+    """The layouts with a class axis that fit: classes first or last, spatial axes as in the reference or reversed."""
+    n = len(shape)
+    forward, backward = tuple(range(n)), tuple(range(n))[::-1]
+    candidates = {
+        forward: "classes slowest",
+        (n - 1, *forward[:-1]): "classes fastest",
+        (0, *backward[:-1]): "classes slowest and the other axes reversed (x, y, z)",
+        backward: "classes fastest and the other axes reversed (x, y, z)",
+    }
+    return [
+        Layout(order, shape[order[0]], why)
+        for order, why in candidates.items()
+        if tuple(shape[axis] for axis in order[1:]) == spatial
+    ]
+
+
+def _named_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str) -> Layout:
+    letters = axes.lower()
+    if sorted(letters) not in (sorted("cxyz"), sorted("cxy"), sorted("xyz"), sorted("xy")):
+        raise UsageError(f"--axes {axes!r}: expected an order of the letters c, x, y, z, for example czyx.")
+    if len(letters) != len(file.shape):
+        shape = squeezed(file.shape)
+    else:
+        shape = tuple(
+            n for n, letter in zip(file.shape, _stored(file, letters), strict=True) if n != 1 or letter == "c"
+        )
+        letters = "".join(letter for n, letter in zip(_own(file), letters, strict=True) if n != 1 or letter == "c")
+    if len(letters) != len(shape):
+        raise InputError(file.path, f"has the shape {file.shape}, which --axes {axes} does not fit.")
+    stored = _stored(file, letters)
+    wanted = [letter for letter in "czyx" if letter in stored]
+    order = tuple(stored.index(letter) for letter in wanted)
+    found = tuple(shape[axis] for axis in order)
+    classes = found[0] if wanted[0] == "c" else 0
+    if found[1 if classes else 0 :] != spatial:
+        raise InputError(
+            file.path, f"read as --axes {axes} it spans {found} (slowest first), the label spans {spatial}."
+        )
+    return Layout(order, classes, f"--axes {axes}")
+
+
+def _own(file: ArrayFile) -> tuple[int, ...]:
+    """The shape as the file's own tools print it."""
+    return file.shape[::-1] if _names_x_first(file) else file.shape
+
+
+def _stored(file: ArrayFile, letters: str) -> str:
+    return letters[::-1] if _names_x_first(file) else letters
+
+
+def _names_x_first(file: ArrayFile) -> bool:
+    return file.path.name.lower().endswith(_REVERSED)
+
+
+def _describe_mismatch(file: ArrayFile, shape: tuple[int, ...], spatial: tuple[int, ...]) -> str:
+    return f"its shape {file.shape} fits no layout of the label's shape {spatial} (slowest axis first)."
+
+
+def _advise(shape: tuple[int, ...], spatial: tuple[int, ...]) -> str:
+    inner = shape[-len(spatial) :]
+    if len(shape) == len(spatial) + 1 and all(a <= b for a, b in zip(inner, spatial, strict=True)):
+        return (
+            "It is smaller than the label: nnU-Net v1 saves probabilities of the cropped image. "
+            "Export them at full size; calibeval never resamples or pads silently."
+        )
+    return "Check that prediction and label belong to the same image; --dry-run shows the pairing."

@@ -1,0 +1,223 @@
+"""Probability maps as planes: one class after the other, converted on the way, never C x N in memory.
+
+A `PlaneSource` gives either chunks at random (`read`: arrays in memory, memory maps) or all chunks in file order
+(`stream`: compressed files). The functions below build a source from files and wrap one source in another: scale,
+softmax of logits, the missing background. Whatever the layout of the file, planes come out with their voxels in
+C order of the spatial shape, slowest axis first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.errors import InputError
+from calibeval.io.arrays import ArrayFile, fill, reading
+from calibeval.statistics import CHUNK, PlaneChunk
+
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PlaneSource:
+    """Planes of C classes over N voxels.
+
+    Attributes:
+        classes: C.
+        shape: spatial, slowest axis first; N is its product.
+        dtype: float32 or float64, of the values given.
+        tolerance: how far from 1 a mean sum over classes may be, by the stored type.
+        read: values of class c at the voxels start, start + 1, ... (one chunk); None when only `stream` exists.
+        stream: all chunks, class by class; None when `read` exists.
+    """
+
+    classes: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    tolerance: float
+    read: Callable[[int, int], Values] | None = None
+    stream: Callable[[], Iterator[PlaneChunk]] | None = None
+
+    @property
+    def voxels(self) -> int:
+        """N."""
+        return math.prod(self.shape)
+
+    def chunks(self) -> Iterator[PlaneChunk]:
+        """All chunks, class by class."""
+        if self.stream is not None:
+            yield from self.stream()
+        elif self.read is not None:
+            for c in range(self.classes):
+                for start in range(0, self.voxels, CHUNK):
+                    yield PlaneChunk(c, start, self.read(c, start))
+
+    def map(self, function: Callable[[Values, int, int], Values]) -> PlaneSource:
+        """Apply a function of (values, class, start) to every chunk."""
+        read, stream = self.read, self.stream
+
+        def mapped() -> Iterator[PlaneChunk]:
+            for chunk in stream():  # type: ignore[misc]
+                yield chunk._replace(values=function(chunk.values, chunk.class_index, chunk.start))
+
+        if read is None:
+            return replace(self, stream=mapped)
+        return replace(self, read=lambda c, start: function(read(c, start), c, start))
+
+
+def array_source(probabilities: Values, stored: np.dtype[Any] | None = None) -> PlaneSource:
+    """Planes of an array (C, *spatial) in memory or in a memory map.
+
+    A plane that does not lie in one piece is gathered once, when its first chunk is read.
+    """
+    stored = stored or probabilities.dtype
+    dtype = _wide_enough(stored)
+    gathered: dict[int, Values] = {}
+
+    def plane(c: int, start: int) -> Values:
+        if probabilities[c].flags.c_contiguous:
+            whole: Values = probabilities[c].reshape(-1)
+            return whole
+        if start == 0 or c not in gathered:
+            gathered.clear()
+            gathered[c] = np.ascontiguousarray(probabilities[c]).reshape(-1)
+        return gathered[c]
+
+    def read(c: int, start: int) -> Values:
+        return np.ascontiguousarray(plane(c, start)[start : start + CHUNK], dtype)
+
+    tolerance = _sum_tolerance(stored, len(probabilities))
+    source = PlaneSource(len(probabilities), probabilities.shape[1:], dtype, tolerance, read)
+    if all(plane.flags.c_contiguous for plane in probabilities):
+        return source
+    return replace(source, read=None, stream=source.chunks)
+
+
+def file_source(file: ArrayFile, shape: tuple[int, ...], scale: float | None = None) -> PlaneSource:
+    """Planes of an opened file whose array is (C, *spatial), classes slowest.
+
+    Args:
+        file: the file; its array has C * prod(shape) values.
+        shape: spatial.
+        scale: divide by this (255 for uint8 probabilities); None takes the header's slope and intercept.
+    """
+    classes = math.prod(file.shape) // math.prod(shape)
+    if file.stream is None:
+        with reading(file.path):
+            values = file.load()
+        return _scaled(array_source(values.reshape(classes, *shape), file.dtype), file, scale)
+    raw = _stream_source(file, classes, shape)
+    return _scaled(raw, file, scale)
+
+
+def transposed_source(file: ArrayFile, array: Values, scale: float | None = None) -> PlaneSource:
+    """Planes of a loaded array, brought to (C, *spatial) by views, with the file's scale."""
+    return _scaled(array_source(array, file.dtype), file, scale)
+
+
+def stack_sources(sources: list[PlaneSource]) -> PlaneSource:
+    """Planes of several one-class sources, in their order."""
+
+    def stream() -> Iterator[PlaneChunk]:
+        for c, source in enumerate(sources):
+            for chunk in source.chunks():
+                yield chunk._replace(class_index=c, values=chunk.values.astype(dtype, copy=False))
+
+    dtype = max((source.dtype for source in sources), key=lambda dtype: dtype.itemsize)
+    tolerance = max(source.tolerance for source in sources) * len(sources)
+    return PlaneSource(len(sources), sources[0].shape, dtype, tolerance, stream=stream)
+
+
+def with_background(source: PlaneSource) -> PlaneSource:
+    """Put 1 - sum of the classes before them, as class 0; in float64, so that 1 - p_0 gives the classes back."""
+
+    def stream() -> Iterator[PlaneChunk]:
+        rest = np.ones(source.voxels)
+        for chunk in source.chunks():
+            rest[chunk.start : chunk.start + CHUNK] -= chunk.values
+        for start in range(0, source.voxels, CHUNK):
+            yield PlaneChunk(0, start, rest[start : start + CHUNK])
+        for chunk in source.chunks():
+            yield PlaneChunk(chunk.class_index + 1, chunk.start, chunk.values.astype(np.float64))
+
+    return replace(source, classes=source.classes + 1, dtype=np.dtype(np.float64), read=None, stream=stream)
+
+
+def softmax_source(logits: PlaneSource) -> PlaneSource:
+    """Softmax over the classes of logits; reads them twice."""
+    normaliser = np.empty(0)
+
+    def log_sum_exp() -> NDArray[np.float64]:
+        largest = np.full(logits.voxels, -np.inf)
+        total = np.zeros(logits.voxels)
+        for chunk in logits.chunks():
+            part = slice(chunk.start, chunk.start + CHUNK)
+            new = np.maximum(largest[part], chunk.values)
+            total[part] = total[part] * np.exp(largest[part] - new) + np.exp(chunk.values - new)
+            largest[part] = new
+        return largest + np.log(total)
+
+    def softmax(values: Values, _c: int, start: int) -> Values:
+        nonlocal normaliser
+        if not normaliser.size:
+            normaliser = log_sum_exp()
+        return np.exp(values - normaliser[start : start + CHUNK]).astype(logits.dtype)
+
+    return logits.map(softmax)
+
+
+def sigmoid_source(logits: PlaneSource) -> PlaneSource:
+    """Sigmoid of each plane of logits."""
+    from scipy.special import expit
+
+    return logits.map(lambda values, _c, _start: expit(values))
+
+
+def _scaled(source: PlaneSource, file: ArrayFile, scale: float | None) -> PlaneSource:
+    """Apply the scale of the header or of the type; its result is float64, as exact as the stored integers."""
+    if scale is None and not file.scaled:
+        return source
+    factor, offset = (file.slope, file.intercept) if scale is None else (1 / scale, 0.0)
+    step = abs(factor) if file.dtype.kind in "iu" else 0.0
+    wide = np.dtype(np.float64)
+
+    def convert(values: Values, _c: int, _start: int) -> Values:
+        exact = values.astype(wide)
+        return exact / scale if scale is not None else exact * factor + offset
+
+    converted = source.map(convert)
+    return replace(converted, dtype=wide, tolerance=max(source.tolerance, step * source.classes / 2))
+
+
+def _stream_source(file: ArrayFile, classes: int, shape: tuple[int, ...]) -> PlaneSource:
+    voxels, dtype = math.prod(shape), _wide_enough(file.dtype)
+
+    def stream() -> Iterator[PlaneChunk]:
+        raw = np.empty(min(CHUNK, voxels), file.dtype)
+        with reading(file.path), file.stream() as bytes_:  # type: ignore[misc]
+            for c in range(classes):
+                for start in range(0, voxels, CHUNK):
+                    part = raw[: min(CHUNK, voxels - start)]
+                    fill(bytes_, part.view(np.uint8).data)
+                    yield PlaneChunk(c, start, part.astype(dtype, copy=False))
+            if bytes_.read(1):
+                raise InputError(file.path, f"is longer than its header says (shape {file.shape}).")
+
+    return PlaneSource(classes, shape, dtype, _sum_tolerance(file.dtype, classes), stream=stream)
+
+
+def _wide_enough(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """Float type that holds every value of a stored type."""
+    return np.dtype(np.float32 if np.can_cast(stored, np.float32) else np.float64)
+
+
+def _sum_tolerance(stored: np.dtype[Any], classes: int) -> float:
+    """Rounding of C values of a type, with room for softmax in that type and for interpolation."""
+    if stored == np.float16:
+        return 1e-3 * classes
+    return 1e-3
