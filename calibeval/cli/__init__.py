@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
+from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
+from calibeval.cli.train import train
 from calibeval.errors import CalibevalError
 
 app = typer.Typer(
@@ -43,6 +45,8 @@ def _main(
 
 
 app.command()(rank)
+app.command()(train)
+app.command()(predict)
 
 
 def run() -> None:

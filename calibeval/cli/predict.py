@@ -1,0 +1,49 @@
+"""`calibeval predict`: class probabilities of new images, in the form that `score` reads best."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calibeval.cli.train import require_torch
+
+Checkpoint = Annotated[Path, typer.Argument(help="best.pt of a run of `calibeval train`.", show_default=False)]
+Images = Annotated[Path, typer.Argument(help="An image, or a folder of images.", show_default=False)]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="PREDS", help="Folder for the probabilities.")]
+Tta = Annotated[str, typer.Option(help="Test-time augmentation: none, or flip (mean over the flips in plane).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Slices per forward pass.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def predict(
+    checkpoint: Checkpoint,
+    images: Images,
+    *,
+    out: Out = Path("preds"),
+    tta: Tta = "none",
+    device: Device = "auto",
+    batch_size: BatchSize = 16,
+    quiet: Quiet = False,
+) -> None:
+    """Write one probability map per image, (x, y, z, class) in the image's own geometry."""
+    require_torch()
+    from calibeval.train.predict import predict_folder
+
+    failures = predict_folder(
+        checkpoint,
+        images,
+        out,
+        tta=tta,
+        device=device,
+        batch_size=batch_size,
+        progress=lambda name: None if quiet else print(f"predict {name}", file=sys.stderr),
+    )
+    for failure in failures:
+        print(f"calibeval: {failure}", file=sys.stderr)
+    print(out)
+    if failures:
+        raise typer.Exit(3)

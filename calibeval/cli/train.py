@@ -1,0 +1,234 @@
+"""`calibeval train`: a segmentation network with a calibration loss, from images to a scored table."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calibeval.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from calibeval.train.config import TrainConfig
+    from calibeval.train.fit import Watcher
+
+_INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
+_MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
+
+Data = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DATA]",
+        help="nnU-Net or MSD folder (imagesTr, labelsTr, dataset.json), or npz slices. Default: sample_data.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-LOSS-fFOLD-sSEED.")]
+Loss = Annotated[
+    str | None, typer.Option(metavar="NAME[:VARIANT]", help="dicece, fl, ecp, ls, svls, mbls, nacl, fcl or sdc [sdc].")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the loss; repeatable.")]
+Morph = Annotated[
+    str | None,
+    typer.Option(
+        help="Operator on the masks, for sdc, nacl and svls:margin: none, internal_boundary, external_boundary, "
+        "closing, opening, dilation, erosion or gradient."
+    ),
+]
+Kernel = Annotated[
+    str | None, typer.Option(help="Neighbourhood: mean, gaussian, svls, bilateral, min, max, median or mode.")
+]
+Preset = Annotated[str, typer.Option(help="Protocol: sdc-paper, nacl-code or sdc-repo; options given win.")]
+Backbone = Annotated[str | None, typer.Option(help="unet, unet-nacl or dynunet [unet].")]
+Width = Annotated[int | None, typer.Option(help="Filters at full resolution [32].")]
+Size = Annotated[str | None, typer.Option(metavar="N|HxW", help="Training slices are cropped or padded to it.")]
+Fold = Annotated[str | None, typer.Option(metavar="i/K", help="Fold i is held out, the next validates [1/5].")]
+GroupBy = Annotated[str | None, typer.Option(help="patient keeps a patient's cases together; none [patient].")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training slices [100].")]
+BatchSize = Annotated[int | None, typer.Option(help="Slices per forward pass, over all processes [16].")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate at the start [0.001].")]
+Augment = Annotated[bool | None, typer.Option("--augment/--no-augment", help="Random changes of the slices [on].")]
+Seed = Annotated[int | None, typer.Option(help="Of weights, order and augmentation [0].")]
+Deterministic = Annotated[bool | None, typer.Option("--deterministic", help="Refuse non-deterministic operations.")]
+Amp = Annotated[bool | None, typer.Option("--amp", help="Half precision where it is safe.")]
+Accumulate = Annotated[int | None, typer.Option(help="Forward passes per step of the optimizer [1].")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... [auto].")]
+Workers = Annotated[int | None, typer.Option(help="Processes that prepare data [0].")]
+EarlyStop = Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one; 0 never [0].")]
+Overfit = Annotated[bool | None, typer.Option("--overfit-batch", help="Learn one batch by heart, as a test.")]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def train(
+    data: Data = None,
+    *,
+    out: Out = None,
+    loss: Loss = None,
+    set_: Set = None,
+    morph: Morph = None,
+    kernel: Kernel = None,
+    preset: Preset = "",
+    backbone: Backbone = None,
+    width: Width = None,
+    size: Size = None,
+    fold: Fold = None,
+    group_by: GroupBy = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    augment: Augment = None,
+    seed: Seed = None,
+    deterministic: Deterministic = None,
+    amp: Amp = None,
+    accumulate: Accumulate = None,
+    device: Device = None,
+    workers: Workers = None,
+    early_stop: EarlyStop = None,
+    overfit_batch: Overfit = None,
+    resume: Resume = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a segmentation network with a calibration loss, predict held-out cases and score them."""
+    from calibeval.train.config import parse_settings, parse_size
+
+    require_torch()
+    neighbourhood = {name: value for name, value in (("morph", morph), ("kernel", kernel)) if value is not None}
+    settings = parse_settings(set_ or []) | neighbourhood
+    chosen = {
+        "loss": loss, "settings": settings or None, "backbone": backbone, "width": width,
+        "size": parse_size(size) if size else None, "fold": fold, "group_by": group_by, "epochs": epochs,
+        "batch_size": batch_size, "lr": lr, "augment": augment, "seed": seed, "deterministic": deterministic,
+        "amp": amp, "accumulate": accumulate, "device": device, "workers": workers, "early_stop": early_stop,
+        "overfit_batch": overfit_batch,
+    }  # fmt: skip
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if resume:
+        _resume(resume, given, others=[data, out, preset or None], quiet=quiet)
+    else:
+        _start(data, out, preset, given, dry_run=dry_run, quiet=quiet)
+
+
+def require_torch() -> None:
+    """Say what to install when torch is missing.
+
+    Raises:
+        MissingExtraError: it is.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("torch", "train") from error
+
+
+def _start(
+    data: Path | None, out: Path | None, preset: str, given: dict[str, Any], *, dry_run: bool, quiet: bool
+) -> None:
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from calibeval.train.config import DEMO, make_config
+    from calibeval.train.run import describe_plan, find_demo_data, start_run
+    from calibeval.train.session import make_plan
+
+    base = {} if data or preset else DEMO
+    config = make_config(preset, data=str(data or ""), out="", **{**base, **given})
+    name = f"{(data or Path('sample_data')).resolve().name}-{config.loss.replace(':', '-')}"
+    config = replace(config, out=str(out or f"runs/{name}-f{(config.fold or '1')[0]}-s{config.seed}"))
+    start_run(config)
+    with TemporaryDirectory() as scratch:
+        if data is None:
+            config = replace(config, data=str(find_demo_data(Path(scratch if dry_run else config.out))))
+        plan = make_plan(config)
+        print(describe_plan(config, plan), file=sys.stderr)
+        if not dry_run:
+            _run(config, plan, None, quiet=quiet)
+
+
+def _resume(out: Path, given: dict[str, Any], others: list[Any], *, quiet: bool) -> None:
+    from dataclasses import replace
+
+    from calibeval.train.run import resume_run
+    from calibeval.train.session import make_plan
+
+    fixed = sorted(set(given) - _MAY_CHANGE_ON_RESUME)
+    if fixed or any(others):
+        what = ", ".join("--" + name.replace("_", "-") for name in fixed) or "DATA, --out and --preset"
+        may = ", ".join("--" + name.replace("_", "-") for name in sorted(_MAY_CHANGE_ON_RESUME))
+        raise UsageError(f"--resume takes the run's own settings; {what} cannot change. Only {may} may.")
+    config, checkpoint = resume_run(out)
+    config = replace(config, out=str(out), **given)
+    _run(config, make_plan(config), checkpoint, quiet=quiet)
+
+
+def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> None:
+    """Fit, predict, score; exit code 3 when a held-out case failed, 130 when stopped."""
+    import os
+
+    from calibeval.train.fit import fit
+    from calibeval.train.run import predict_held_out
+
+    leads = os.environ.get("RANK", "0") == "0"
+    with _watching(config, quiet=quiet or not leads) as watcher:
+        fitted = fit(config, plan, watcher, checkpoint)
+    if not leads:
+        return
+    if not fitted.finished:
+        print(f"stopped; go on with: calibeval train --resume {config.out}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED)
+    print(f"best validation DSC {fitted.best_dsc:.4f} in epoch {fitted.best_epoch}", file=sys.stderr)
+    if not fitted.curves:
+        print("curves.png needs matplotlib: pip install 'calibeval[plots]'", file=sys.stderr)
+    held_out = predict_held_out(config, plan, lambda name: None if quiet else print(f"predict {name}", file=sys.stderr))
+    if held_out is None:
+        return
+    for failure in held_out.failures:
+        print(f"calibeval: {failure}", file=sys.stderr)
+    print(held_out.score_command)
+    if held_out.failures:
+        raise typer.Exit(3)
+
+
+@contextmanager
+def _watching(config: TrainConfig, *, quiet: bool) -> Iterator[Watcher]:
+    """A progress bar on a terminal, else a line an epoch; the first Ctrl-C asks the run to stop after its step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from calibeval.train.fit import Watcher
+
+    console = Console(stderr=True)
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        console.print("stopping after this step; once more to stop at once")
+
+    def epoch(row: dict[str, float]) -> None:
+        if not (quiet or console.is_terminal):
+            text = f"epoch {row['epoch']:.0f}/{config.epochs}  loss {row['loss']:.4f}  val DSC {row['val_DSC']:.4f}"
+            print(text, file=sys.stderr, flush=True)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+            task = bar.add_task("")
+            yield Watcher(
+                lambda done, total, line: bar.update(task, completed=done, total=total, description=line),
+                epoch,
+                lambda: bool(asked),
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)

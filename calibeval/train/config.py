@@ -1,0 +1,195 @@
+"""Settings of a training run: one frozen dataclass, its presets, and its JSON form. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from calibeval.errors import InputError, UsageError
+
+Setting = float | int | bool | str
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run's numbers, and where they go.
+
+    Attributes:
+        data: folder of the data set.
+        out: folder of the run.
+        loss: `NAME` or `NAME:VARIANT` of `LOSSES`.
+        settings: of the loss, where they differ from its defaults.
+        backbone: key of `BACKBONES`.
+        width: filters at full resolution; 0 takes the backbone's own.
+        size: height and width of the training slices, cropped or padded; 0 fits the largest slice, up to 256.
+        fold: `i/K`: fold i is held out for testing, the next one for choosing the best epoch; empty takes the
+            data's own train, val and test folders, or 1/5.
+        group_by: `patient` keeps the cases of a patient together, `none` splits by case.
+        epochs: passes over the training slices.
+        batch_size: slices per forward pass, over all processes.
+        accumulate: forward passes per step of the optimizer.
+        optimizer: `adam` or `adamw`.
+        lr: learning rate at the start.
+        weight_decay: of the optimizer.
+        schedule: `constant`, `step` (times .1 after every `step_epochs`) or `cosine` (to 0 at the end).
+        step_epochs: of the step schedule.
+        augment: random affine maps and intensity changes of the training slices.
+        early_stop: stop after so many epochs without a better validation DSC; 0 never does.
+        overfit_batch: train and validate on one batch, to see whether the model can learn at all.
+        seed: of weights, order and augmentation.
+        deterministic: refuse operations without a deterministic form.
+        amp: half precision where it is safe.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        workers: processes that prepare data; 0 prepares in the main process.
+    """
+
+    data: str
+    out: str
+    loss: str = "sdc"
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    backbone: str = "unet"
+    width: int = 0
+    size: tuple[int, int] = (0, 0)
+    fold: str = ""
+    group_by: str = "patient"
+    epochs: int = 100
+    batch_size: int = 16
+    accumulate: int = 1
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    step_epochs: int = 50
+    augment: bool = True
+    early_stop: int = 0
+    overfit_batch: bool = False
+    seed: int = 0
+    deterministic: bool = False
+    amp: bool = False
+    device: str = "auto"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}.")
+        if not self.lr > 0:
+            raise UsageError(f"--lr must be above 0, not {self.lr}.")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"Unknown {name.replace('_', '-')} {getattr(self, name)!r}. Known: {', '.join(known)}."
+                )
+
+
+_LEAST = {"epochs": 1, "batch_size": 1, "accumulate": 1, "step_epochs": 1, "early_stop": 0, "workers": 0, "width": 0}
+_CHOICES = {
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("constant", "step", "cosine"),
+    "group_by": ("patient", "none"),
+}
+
+# Published protocols; see the notes on sources in the README.
+PRESETS: dict[str, dict[str, Any]] = {
+    "sdc-paper": {
+        "optimizer": "adam", "lr": 1e-3, "schedule": "step", "step_epochs": 50, "epochs": 100, "batch_size": 16,
+        "fold": "1/5", "group_by": "patient",
+    },
+    "nacl-code": {
+        "optimizer": "adam", "lr": 1e-3, "schedule": "step", "step_epochs": 50, "epochs": 100, "batch_size": 4,
+        "augment": False, "backbone": "unet-nacl", "size": (192, 192),
+    },
+    "sdc-repo": {
+        "optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-2, "schedule": "cosine", "epochs": 200, "batch_size": 4,
+        "augment": False, "backbone": "unet", "width": 32,
+    },
+}  # fmt: skip
+
+# Without DATA: small enough for two CPU cores, long enough to learn.
+DEMO: dict[str, Any] = {"epochs": 40, "batch_size": 8, "width": 16, "size": (64, 64)}
+
+
+def make_config(preset: str, **chosen: Any) -> TrainConfig:
+    """Combine defaults, a preset (empty for none) and chosen settings; later ones win, None means not chosen.
+
+    Raises:
+        UsageError: an unknown preset, or a value that makes no sense.
+    """
+    if preset and preset not in PRESETS:
+        raise UsageError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return TrainConfig(**{**PRESETS.get(preset, {}), **given})
+
+
+def config_to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Give the config with plain types only, as JSON and checkpoints hold it."""
+    return {**asdict(config), "size": list(config.size), "settings": dict(config.settings)}
+
+
+def config_from_dict(values: Mapping[str, Any], path: Path) -> TrainConfig:
+    """Read what `config_to_dict` gave.
+
+    Raises:
+        InputError: fields are missing or unknown; `path` names the file.
+    """
+    known = {each.name for each in fields(TrainConfig)}
+    if set(values) != known:
+        odd = ", ".join(sorted(set(values) ^ known))
+        raise InputError(path, f"not a run configuration of this version: fields {odd} are missing or unknown.")
+    return TrainConfig(**{**values, "size": tuple(values["size"])})
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read `config.json` of a run.
+
+    Raises:
+        InputError: the file is missing or is none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"cannot be read as a run configuration: {error}.") from error
+    if not isinstance(values, dict):
+        raise InputError(path, "expected a JSON object with the settings of a run.")
+    return config_from_dict(values, path)
+
+
+def parse_settings(assignments: list[str]) -> dict[str, Setting]:
+    """Read `key=value` assignments; values are true, false, whole numbers, numbers or words.
+
+    Raises:
+        UsageError: an assignment without `=`.
+    """
+    settings: dict[str, Setting] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not (key and equals):
+            raise UsageError(f"--set expects KEY=VALUE, for example --set alpha=0.2, not {assignment!r}.")
+        settings[key.strip()] = _value(text.strip())
+    return settings
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read `N` or `HxW`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--size expects N or HxW in pixels, for example 192 or 192x160, not {text!r}.")
+    return int(parts[0]), int(parts[-1])
+
+
+def _value(text: str) -> Setting:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

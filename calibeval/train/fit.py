@@ -1,0 +1,215 @@
+"""The training loop, to be read from top to bottom.
+
+An epoch goes once over all training slices, then predicts the validation volumes, re-stacked from their slices, and
+keeps the network with the best mean DSC. After every epoch, and when stopped, `last.pt` holds all that is needed to
+go on: order, augmentation and learning rate follow from seed, epoch and step, so going on is exact.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from calibeval.errors import CalibevalError
+from calibeval.overlap import class_overlap, dsc
+from calibeval.statistics import IGNORED
+from calibeval.train.cases import Volume
+from calibeval.train.checkpoint import Checkpoint
+from calibeval.train.config import TrainConfig
+from calibeval.train.models import BACKBONES
+from calibeval.train.predict import Predictor
+from calibeval.train.record import plot_curves, write_metrics, write_origin
+from calibeval.train.session import Plan, Session, open_session, save_best, save_last
+from calibeval.train.slices import Batch, make_loader
+from calibeval.train.team import join_team
+
+
+class Fitted(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        best_epoch: counted from 1.
+        best_dsc: mean DSC of the validation volumes then.
+        finished: False when it was stopped and can go on.
+        curves: whether curves.png could be drawn.
+    """
+
+    best_epoch: int
+    best_dsc: float
+    finished: bool
+    curves: bool
+
+
+class Watcher(NamedTuple):
+    """What a run tells while it goes, and asks.
+
+    Attributes:
+        step: called after each batch with batches done, batches in all, and a line about the state.
+        epoch: called after each epoch with its row of metrics.csv.
+        stop: asked after each step of the optimizer whether to stop.
+    """
+
+    step: Callable[[int, int, str], None] = lambda *_: None
+    epoch: Callable[[dict[str, float]], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+
+def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | None = None) -> Fitted:
+    """Train a network and write `last.pt`, `best.pt`, `metrics.csv`, `curves.png` and the records of its origin.
+
+    Args:
+        config: of the run.
+        plan: from `make_plan(config)`.
+        watcher: for progress and stopping.
+        resume: checkpoint to go on from.
+
+    Raises:
+        CalibevalError: the loss is not finite, or a file cannot be written; `last.pt` is still good.
+    """
+    out = Path(config.out)
+    with join_team(config.device) as team:
+        session = open_session(config, plan, team, resume, out / "last.pt")
+        if team.leads and not resume:
+            write_origin(config, plan.data, plan.split)
+        progress = session.progress
+        loader = make_loader(session.slices, session.order, config.workers)
+        while progress.epoch < config.epochs and not _patience_is_over(session):
+            started = time.perf_counter()
+            session.order.go_to(progress.epoch, progress.step)
+            if not _train_epoch(session, loader, watcher):
+                if team.leads:
+                    save_last(session)
+                return Fitted(progress.best_epoch + 1, progress.best, finished=False, curves=False)
+            row = _close_epoch(session, _validate(session), time.perf_counter() - started)
+            if team.leads:
+                if progress.best_epoch == progress.epoch - 1:
+                    save_best(session)
+                save_last(session)
+                write_metrics(out / "metrics.csv", progress.history)
+                watcher.epoch(row)
+        terms = [name for name in progress.history[0] if name.startswith("loss_")]
+        curves = team.leads and plot_curves(out / "curves.png", progress.history, terms)
+        return Fitted(progress.best_epoch + 1, progress.best, finished=True, curves=curves)
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """Learning rate of an epoch, counted from 0."""
+    if config.schedule == "step":
+        return config.lr * 0.1 ** (epoch // config.step_epochs)
+    if config.schedule == "cosine":
+        return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    return config.lr
+
+
+def volume_dsc(predicted: NDArray[np.int64], volume: Volume, classes: int) -> float:
+    """Mean DSC of the foreground classes of one volume; a class absent from both masks does not count."""
+    label = volume.label
+    if label is None:
+        raise ValueError(f"case {volume.name} has no label")
+    known = label != IGNORED
+    pairs = label[known].astype(np.int64) * classes + predicted[known]
+    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    values = [dsc(class_overlap(confusion, c)) for c in range(1, classes)]
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _train_epoch(session: Session, loader: torch.utils.data.DataLoader[Batch], watcher: Watcher) -> bool:
+    """Go over the epoch's remaining batches; False when stopped before its end."""
+    config, progress, batches = session.config, session.progress, len(session.order)
+    for group in session.optimizer.param_groups:
+        group["lr"] = learning_rate(config, progress.epoch)
+    session.model.train()
+    for batch in loader:
+        terms = _backward(session, batch)
+        for name, value in terms.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.step += 1
+        watcher.step(progress.epoch * batches + progress.step, config.epochs * batches, _state(session))
+        if progress.step % config.accumulate and progress.step < batches:
+            continue
+        session.scaler.step(session.optimizer)
+        session.scaler.update()
+        session.optimizer.zero_grad()
+        if progress.step < batches and session.team.any(watcher.stop()):
+            return False
+    return True
+
+
+def _backward(session: Session, batch: Batch) -> dict[str, float]:
+    """Add the gradients of one batch; gives its loss terms."""
+    device = session.team.device
+    targets = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    image, label = targets.pop("image"), targets.pop("label")
+    half = torch.float16 if device.type == "cuda" else torch.bfloat16
+    with torch.autocast(device.type, dtype=half, enabled=session.config.amp):
+        logits: Tensor = session.model(image)
+    terms = session.loss.terms(logits, label, targets)
+    loss = torch.stack(list(terms.values())).sum()
+    values = {name: value.item() for name, value in terms.items()}
+    if not math.isfinite(loss.item()):
+        _refuse(session, values)
+    torch.autograd.backward(session.scaler.scale(loss / session.config.accumulate))
+    return values
+
+
+def _refuse(session: Session, terms: dict[str, float]) -> None:
+    progress, out = session.progress, Path(session.config.out)
+    kept = f"{out / 'last.pt'} holds epoch {progress.epoch}" if progress.epoch else "No epoch was finished"
+    raise CalibevalError(
+        f"The loss became {', '.join(f'{name}={value:g}' for name, value in terms.items())} in epoch "
+        f"{progress.epoch + 1}, step {progress.step + 1}. {kept}. A smaller --lr, or no --amp, usually helps."
+    )
+
+
+def _validate(session: Session) -> float:
+    """Mean DSC over the validation volumes, shared among the processes."""
+    team, plan = session.team, session.plan
+    divisor = BACKBONES[plan.network.backbone].divisor
+    predict = Predictor(session.network, divisor, team.device, session.config.batch_size)
+    mine = [
+        volume_dsc(predict(volume.image).argmax(axis=1), volume, plan.network.classes)
+        for volume in plan.val[team.rank :: team.world]
+    ]
+    values = [value for part in team.gather(mine) for value in part if not math.isnan(value)]
+    return sum(values) / len(values) if values else 0.0
+
+
+def _close_epoch(session: Session, val_dsc: float, seconds: float) -> dict[str, float]:
+    """Book the epoch and turn to the next; gives its row of metrics.csv."""
+    progress = session.progress
+    parts = session.team.gather(progress.sums)
+    means = {name: sum(part[name] for part in parts) / (len(parts) * progress.step) for name in progress.sums}
+    row = {
+        "epoch": progress.epoch + 1,
+        "lr": learning_rate(session.config, progress.epoch),
+        "loss": sum(means.values()),
+        **{f"loss_{name}": mean for name, mean in means.items()},
+        "val_DSC": val_dsc,
+        "seconds": round(seconds, 3),
+    }
+    progress.history.append(row)
+    if val_dsc > progress.best:
+        progress.best, progress.best_epoch = val_dsc, progress.epoch
+    progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
+    return row
+
+
+def _patience_is_over(session: Session) -> bool:
+    patience, progress = session.config.early_stop, session.progress
+    return bool(patience) and progress.best_epoch >= 0 and progress.epoch - 1 - progress.best_epoch >= patience
+
+
+def _state(session: Session) -> str:
+    progress = session.progress
+    loss = sum(progress.sums.values()) / progress.step
+    best = f", best DSC {progress.best:.3f}" if progress.best_epoch >= 0 else ""
+    return f"epoch {progress.epoch + 1}/{session.config.epochs}, loss {loss:.4f}{best}"

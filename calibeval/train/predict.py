@@ -1,0 +1,174 @@
+"""Class probabilities of whole volumes, slice by slice, in native geometry.
+
+For each case one file that `calibeval score` reads directly: `case.nii.gz`, float32 (x, y, z, C) with the image's
+affine; for npz and PNG input `case.npz` with `probs` (C, D, H, W), and `label` where the input has one. `manifest.json`
+says by which checkpoint and how.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from calibeval._version import __version__
+from calibeval.errors import InputError, UsageError
+from calibeval.io.classes import ClassScheme
+from calibeval.train.cases import Case, Volume, find_images, read_volume
+from calibeval.train.checkpoint import file_hash, load_network, read_checkpoint, write_bytes
+from calibeval.train.models import BACKBONES
+from calibeval.train.record import write_json
+from calibeval.train.team import choose_device
+
+TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
+PREPROCESSING = "each channel z-scored over the volume; slices along the third axis; padded with the slice's minimum"
+_COMPRESSION = 1  # probabilities hardly shrink any further
+
+
+def predict_folder(
+    checkpoint_path: Path,
+    images: Path,
+    out: Path,
+    *,
+    tta: str = "none",
+    device: str = "auto",
+    batch_size: int = 16,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[InputError]:
+    """Predict every image with a checkpoint and write probabilities and a manifest.
+
+    Args:
+        checkpoint_path: `best.pt` or `last.pt` of a run.
+        images: a folder of images, or one image.
+        out: folder of the predictions.
+        tta: key of `TTA`: `none`, or `flip` to average over the flips in plane.
+        device: `auto`, `cpu`, `cuda`, ...
+        batch_size: slices per forward pass.
+        progress: called with each case's name.
+
+    Returns:
+        The images that could not be used; all others are predicted.
+
+    Raises:
+        InputError: the checkpoint is unusable.
+        UsageError: no images, or an unknown device.
+    """
+    cases = list(find_images(images).values())
+    return predict_cases(checkpoint_path, cases, out, tta=tta, device=device, batch_size=batch_size, progress=progress)
+
+
+def predict_cases(
+    checkpoint_path: Path,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    tta: str = "none",
+    device: str = "auto",
+    batch_size: int = 16,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[InputError]:
+    """Predict a list of cases; otherwise as `predict_folder`."""
+    if tta not in TTA:
+        raise UsageError(f"Unknown tta {tta!r}. Known: {', '.join(TTA)}.")
+    checkpoint = read_checkpoint(checkpoint_path)
+    target = choose_device(device)
+    network = load_network(checkpoint, checkpoint_path).to(target)
+    predict = Predictor(network, BACKBONES[checkpoint.network.backbone].divisor, target, batch_size, tta)
+    done: list[str] = []
+    failures: list[InputError] = []
+    for case in cases:
+        progress(case.name)
+        try:
+            volume = read_volume(case, ClassScheme())
+            _check_channels(volume, case, checkpoint.network.channels)
+        except InputError as error:
+            failures.append(error)
+            continue
+        write_probabilities(out, volume, predict(volume.image))
+        done.append(case.name)
+    manifest = {
+        "calibeval": __version__,
+        "checkpoint": checkpoint_path.as_posix(),
+        "checkpoint_sha256": file_hash(checkpoint_path),
+        "network": checkpoint.network._asdict(),
+        "loss": checkpoint.config.loss,
+        "classes": list(checkpoint.classes),
+        "preprocessing": PREPROCESSING,
+        "tta": tta,
+        "cases": done,
+    }
+    write_json(out / "manifest.json", manifest)
+    return failures
+
+
+class Predictor:
+    """Turns an image (D, channels, H, W) into probabilities (D, C, H, W), a batch of slices at a time.
+
+    Args:
+        network: from padded slices to logits.
+        divisor: of the network's input size.
+        device: of the network.
+        batch_size: slices per forward pass.
+        tta: key of `TTA`.
+    """
+
+    def __init__(
+        self, network: nn.Module, divisor: int, device: torch.device, batch_size: int, tta: str = "none"
+    ) -> None:
+        self.network, self.divisor, self.device = network, divisor, device
+        self.batch_size, self.flips = batch_size, TTA[tta]
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Predict a volume; leaves the network in evaluation mode."""
+        self.network.eval()
+        batches = torch.split(torch.from_numpy(image), self.batch_size)
+        return torch.cat([self._probabilities(batch.to(self.device)).cpu() for batch in batches]).numpy()
+
+    def _probabilities(self, slices: Tensor) -> Tensor:
+        height, width = slices.shape[2:]
+        padded = _pad_to_multiple(slices, self.divisor)
+        maps = [self.network(padded.flip(axes)).float().softmax(dim=1).flip(axes) for axes in self.flips]
+        return torch.stack(maps).mean(dim=0)[:, :, :height, :width]
+
+
+def _pad_to_multiple(slices: Tensor, divisor: int) -> Tensor:
+    height, width = (-size % divisor for size in slices.shape[2:])
+    low = slices.amin(dim=(2, 3), keepdim=True)
+    return functional.pad(slices - low, (0, width, 0, height)) + low
+
+
+def write_probabilities(out: Path, volume: Volume, probabilities: NDArray[np.float32]) -> None:
+    """Write probabilities (D, C, H, W) of one volume.
+
+    Raises:
+        CalibevalError: the disk is full, or the folder cannot be written.
+    """
+    if volume.geometry is None:
+        buffer, maps = io.BytesIO(), np.ascontiguousarray(probabilities.swapaxes(0, 1))
+        if volume.label is None:
+            np.savez_compressed(buffer, probs=maps)
+        else:
+            np.savez_compressed(buffer, probs=maps, label=volume.label)
+        write_bytes(out / f"{volume.name}.npz", buffer.getbuffer())
+        return
+    from isal import igzip
+    from nibabel.nifti1 import Nifti1Image
+
+    nifti = Nifti1Image(probabilities.transpose(3, 2, 0, 1), volume.geometry.affine)
+    nifti.header.set_xyzt_units("mm")
+    write_bytes(out / f"{volume.name}.nii.gz", igzip.compress(nifti.to_bytes(), _COMPRESSION, mtime=0))
+
+
+def _check_channels(volume: Volume, case: Case, channels: int) -> None:
+    found = volume.image.shape[1]
+    if found != channels:
+        raise InputError(
+            case.images[0], f"case {case.name!r} has {found} channels, but the network was trained with {channels}."
+        )

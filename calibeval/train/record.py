@@ -1,0 +1,95 @@
+"""What a run leaves behind: configuration, splits, environment with data hashes, metrics.csv and curves.png."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calibeval._version import __version__
+from calibeval.errors import UsageError
+from calibeval.train.cases import DataSet
+from calibeval.train.checkpoint import file_hash, write_bytes
+from calibeval.train.config import TrainConfig, config_to_dict
+from calibeval.train.folds import Split
+
+Row = Mapping[str, float]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, all or nothing."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_origin(config: TrainConfig, data: DataSet, split: Split) -> None:
+    """Write `config.json`, `splits.json`, `environment.json` and `data.json` (SHA-256 of each file read)."""
+    out = Path(config.out)
+    files = sorted(file for case in data.cases.values() for file in (*case.images, case.label) if file)
+    write_json(out / "config.json", config_to_dict(config))
+    write_json(out / "splits.json", split._asdict())
+    write_json(out / "environment.json", _environment())
+    write_json(out / "data.json", {file.relative_to(data.root).as_posix(): file_hash(file) for file in files})
+
+
+def write_metrics(path: Path, history: Sequence[Row]) -> None:
+    """Write one line an epoch, in shortest form that reads back to the same number."""
+    lines = [",".join(history[0]), *(",".join(repr(value) for value in row.values()) for row in history)]
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def plot_curves(path: Path, history: Sequence[Row], terms: Sequence[str]) -> bool:
+    """Draw the loss, its terms and the validation DSC over epochs; without matplotlib draw nothing and give False."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name in ("loss", *terms):
+        left.plot(epochs, [row[name] for row in history], label=name, linewidth=2 if name == "loss" else 1)
+    left.set(xlabel="epoch", ylabel="training loss")
+    left.legend()
+    right.plot(epochs, [row["val_DSC"] for row in history], color="black")
+    right.set(xlabel="epoch", ylabel="validation DSC, mean over volumes", ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def claim_folder(out: Path) -> None:
+    """Refuse a folder that already holds a run.
+
+    Raises:
+        UsageError: it does.
+    """
+    if (out / "last.pt").exists() or (out / "config.json").exists():
+        raise UsageError(
+            f"{out} already holds a run. Go on with it: calibeval train --resume {out}; or choose another --out."
+        )
+
+
+def _environment() -> dict[str, Any]:
+    libraries = {}
+    for name in ("torch", "monai", "numpy", "scipy", "nibabel"):
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            libraries[name] = "not installed"
+    return {
+        "calibeval": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **libraries,
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        "command": " ".join(sys.argv),
+    }

@@ -1,0 +1,123 @@
+"""A whole run, as `calibeval train` does it: plan, fit, predict the held-out cases, and say how to score them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from calibeval.errors import InputError, UsageError
+from calibeval.train.cases import Case
+from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_bytes
+from calibeval.train.config import TrainConfig, read_config
+from calibeval.train.losses import build_loss
+from calibeval.train.models import BACKBONES, build_network
+from calibeval.train.predict import predict_cases
+from calibeval.train.record import claim_folder
+from calibeval.train.session import Plan
+
+_MIB = 2**20
+
+
+class HeldOut(NamedTuple):
+    """Predictions of the held-out cases, and what to score them against.
+
+    Attributes:
+        predictions: folder, named after the loss.
+        labels: folder of the held-out labels alone; None where each npz holds its own.
+        table: where `score` shall write.
+        failures: cases that could not be predicted.
+    """
+
+    predictions: Path
+    labels: Path | None
+    table: Path
+    failures: list[InputError]
+
+    @property
+    def score_command(self) -> str:
+        """The command that scores them."""
+        labels = [str(self.labels)] if self.labels else ["--spacing", "1,1,1"]
+        return shlex.join(["calibeval", "score", str(self.predictions), *labels, "--out", str(self.table)])
+
+
+def find_demo_data(out: Path) -> Path:
+    """Give `sample_data` of the working directory, or generate the same into the run's folder."""
+    here = Path("sample_data")
+    if (here / "dataset.json").is_file():
+        return here
+    made = out / "sample_data"
+    if not (made / "dataset.json").is_file():
+        from calibeval.phantom import write_sample_data
+
+        write_sample_data(made)
+    return made
+
+
+def start_run(config: TrainConfig) -> None:
+    """Check what can be checked before any work, and refuse a folder that holds a run.
+
+    Raises:
+        UsageError: an unknown loss, setting or backbone, or the folder is taken.
+    """
+    build_loss(config.loss, config.settings)
+    if config.backbone not in BACKBONES:
+        raise UsageError(f"Unknown backbone {config.backbone!r}. Known: {', '.join(BACKBONES)}.")
+    claim_folder(Path(config.out))
+
+
+def resume_run(out: Path) -> tuple[TrainConfig, Checkpoint]:
+    """Read configuration and last checkpoint of a run.
+
+    Raises:
+        InputError: one is missing or unusable.
+    """
+    config = read_config(out / "config.json")
+    return config, read_checkpoint(out / "last.pt")
+
+
+def describe_plan(config: TrainConfig, plan: Plan) -> str:
+    """What a run would do, for `--dry-run` and the start of a run."""
+    slices = sum(len(volume.image) for volume in plan.train)
+    steps = -(-slices // config.batch_size)
+    memory = sum(volume.image.nbytes for volume in (*plan.train, *plan.val)) / _MIB
+    parameters = sum(each.numel() for each in build_network(plan.network).parameters())
+    settings = build_loss(config.loss, config.settings)
+    terms = ", ".join(f"{key}={value}" for key, value in config.settings.items()) or "published settings"
+    return "\n".join(
+        [
+            f"loss      {config.loss}: {type(settings).__name__}, {terms}",
+            f"network   {config.backbone}, width {plan.network.width}, {plan.network.channels} channel(s), "
+            f"{parameters:,} parameters",
+            f"classes   {', '.join(plan.classes)}",
+            f"cases     {len(plan.split.train)} train, {len(plan.split.val)} validate, {len(plan.split.test)} held out",
+            f"slices    {slices} of {plan.size[0]}x{plan.size[1]}, {steps} batches an epoch, {config.epochs} epochs",
+            f"images    {memory:.0f} MiB in memory",
+            f"output    {config.out}",
+        ]
+    )
+
+
+def predict_held_out(config: TrainConfig, plan: Plan, progress: Callable[[str], None]) -> HeldOut | None:
+    """Predict the held-out cases with the best checkpoint and lay their labels beside; None without such cases."""
+    out = Path(config.out)
+    cases = [plan.data.cases[name] for name in plan.split.test]
+    if not cases or config.overfit_batch:
+        return None
+    predictions = out / "preds" / config.loss.replace(":", "-")
+    failures = predict_cases(
+        out / "best.pt", cases, predictions, device=config.device, batch_size=config.batch_size, progress=progress
+    )
+    return HeldOut(predictions, _copy_labels(plan, cases, out / "labels"), out / "score.csv", failures)
+
+
+def _copy_labels(plan: Plan, cases: list[Case], folder: Path) -> Path | None:
+    """Copy labels and `dataset.json`: scoring against the whole data set would miss all other cases."""
+    labels = [case.label for case in cases if case.label]
+    if not labels:
+        return None
+    for path in (*labels, plan.data.root / "dataset.json"):
+        if path.is_file():
+            write_bytes(folder / path.name, path.read_bytes())
+    return folder
