@@ -102,19 +102,20 @@ def rank(
 
     chosen = _chosen_format(format_, json, out)
     _check_plots(plot or [])
-    settings = RankSettings.from_options(
-        metrics=metrics,
-        blocks=blocks or None,
-        scheme=scheme,
-        direction=tuple(_direction(text) for text in direction or ()),
-        missing=missing,
-        empty=empty or None,
-        alpha=alpha,
-        posthoc=posthoc,
-        control=control or None,
-        bootstrap=bootstrap,
-        seed=seed,
-    )
+    options: dict[str, Any] = {
+        "metrics": metrics,
+        "direction": tuple(_direction(text) for text in direction or ()),
+        "blocks": blocks or None,
+        "scheme": scheme,
+        "missing": missing,
+        "empty": empty or None,
+        "alpha": alpha,
+        "posthoc": posthoc,
+        "control": control or None,
+        "bootstrap": bootstrap,
+        "seed": seed,
+    }
+    settings = RankSettings(**options)
     with _progress() as progress:
         ranking = rank_tables(tables, settings, progress)
     _write(ranking, chosen, out)

@@ -89,7 +89,7 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
     states = _settle_absent(scores, missing)
     failed = states == FAILED
     left_out = (states == UNDEFINED) | (states == ABSENT) | (failed & (missing == "drop"))
-    complete = ~left_out.any(axis=2)
+    complete = ~left_out.any(axis=2) & ~failed.all(axis=2)
     if not complete.any():
         raise TableError("No case has a number for every method, so nothing can be compared.")
     oriented = lower_is_better(scores.values, scores.better)
@@ -156,15 +156,17 @@ def take_units(design: Design, units: NDArray[np.intp]) -> Design:
     )
 
 
-def keep_methods(design: Design, methods: list[int]) -> Design:
-    """The design of some of the methods, ranked anew among themselves."""
-    keys = design.keys[..., methods]
+def drop_method(design: Design, method: int) -> Design:
+    """The design without one method, ranked anew: whoever was worse moves up one rank, whoever tied half a rank."""
+    others = [j for j in range(len(design.methods)) if j != method]
+    keys, dropped = design.keys[..., others], design.keys[..., [method]]
+    moved = design.ranks[..., others] - (dropped < keys) - 0.5 * (dropped == keys)
     return design._replace(
-        methods=tuple(design.methods[j] for j in methods),
-        values=design.values[..., methods],
+        methods=tuple(design.methods[j] for j in others),
+        values=design.values[..., others],
         keys=keys,
-        ranks=rank_within(keys, design.complete),
-        measured=design.measured[..., methods],
+        ranks=np.where(design.complete[..., None], moved, 0.0),
+        measured=design.measured[..., others],
     )
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 from calibeval._version import __version__
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.verdict import p_text, units_text
+from calibeval.ranking.verdict import p_text, rank_text, units_text
 
 _COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
+_PLAIN_COLUMNS = 5  # columns before those of metrics
+_GAP = 3  # between columns
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     mark: "\\" + mark for mark in "&%$#_{}"
 }
@@ -47,7 +49,7 @@ def to_markdown(ranking: Ranking) -> str:
     lines = [_markdown_row(header), "|" + "---|" * len(header)]
     lines += [_markdown_row(row) for row in rows]
     lines += ["", *(line + "  " for line in test_lines(ranking)), ""]
-    for title, texts in remarks(ranking):
+    for title, texts in remarks(ranking, ranking.notes):
         lines += [f"**{title}**", "", *(f"- {text}" for text in texts), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -62,28 +64,23 @@ def to_latex(ranking: Ranking) -> str:
 
 
 def to_table(ranking: Ranking) -> str:
-    """For a terminal, at its width."""
-    from rich import box
+    """For a terminal, at its width; the ranks by metric are shown if there is room."""
     from rich.console import Console
-    from rich.table import Table
 
+    width = Console().width
     header, rows = table_cells(ranking)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in header:
-        left = name == "method"
-        table.add_column(name, justify="left" if left else "right", overflow="fold" if left else "ellipsis")
-    for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    with console.capture() as capture:
-        console.print(table)
-    lines = [*_wrapped(title_line(ranking), console.width), "", *capture.get().splitlines(), ""]
+    needed = sum(max(map(len, column)) + _GAP for column in zip(header, *rows, strict=True))
+    notes = ranking.notes
+    if needed - _GAP > width and len(header) > _PLAIN_COLUMNS:
+        header, rows = header[:_PLAIN_COLUMNS], [row[:_PLAIN_COLUMNS] for row in rows]
+        notes = (*notes, "Mean ranks by metric do not fit here; --format csv has them.")
+    lines = [*_wrapped(title_line(ranking), width), "", *_drawn(header, rows, width), ""]
     for line in test_lines(ranking):
-        lines += _wrapped(line, console.width)
-    for title, texts in remarks(ranking):
+        lines += _wrapped(line, width)
+    for title, texts in remarks(ranking, notes):
         lines += ["", title]
         for text in texts:
-            lines += _wrapped(text, console.width, "- ")
+            lines += _wrapped(text, width, "- ")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -114,8 +111,8 @@ def table_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
     for i in ranking.best_first():
         low, high = order.rank_interval[:, i]
         stability = [f"{low:.0f}-{high:.0f}", f"{order.p_first[i]:.2f}"] if drawn else []
-        ranks = [f"{of_metric.mean_rank[i]:.2f}" for _, of_metric in shown]
-        rows.append([str(order.rank[i]), ranking.methods[i], f"{order.mean_rank[i]:.2f}", *stability, *ranks])
+        ranks = [rank_text(of_metric.mean_rank[i]) for _, of_metric in shown]
+        rows.append([str(order.rank[i]), ranking.methods[i], rank_text(order.mean_rank[i]), *stability, *ranks])
     return header, rows
 
 
@@ -146,10 +143,29 @@ def test_lines(ranking: Ranking) -> list[str]:
     return lines
 
 
-def remarks(ranking: Ranking) -> list[tuple[str, tuple[str, ...]]]:
+def remarks(ranking: Ranking, notes: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     """Verdict, warnings and notes, each under its title; empty ones are left out."""
-    parts = [("Verdict", ranking.verdict), ("Warnings", ranking.warnings), ("Notes", ranking.notes)]
+    parts = [("Verdict", ranking.verdict), ("Warnings", ranking.warnings), ("Notes", notes)]
     return [(title, texts) for title, texts in parts if texts]
+
+
+def _drawn(header: list[str], rows: list[list[str]], width: int) -> list[str]:
+    """The table as lines; a name that is too long is folded."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in header:
+        table.add_column(
+            name, justify="left" if name == "method" else "right", no_wrap=name != "method", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, markup=False, width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().splitlines()
 
 
 def _wrapped(text: str, width: int, bullet: str = "") -> list[str]:

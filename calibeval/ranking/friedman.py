@@ -23,7 +23,7 @@ from calibeval.ranking.scores import Array
 EXACT_LIMIT = 1_000_000  # enumerate all arrangements of the labels up to this number
 SAMPLES = (999, 9_999)  # smallest and largest number of sampled arrangements
 _SHUFFLES = 100_000_000  # aim for no more shuffled elements than these, which take about a second
-_CHUNK = 2_000_000
+_CHUNK = 500_000  # elements at once, so that they stay in the processor's cache
 _TOLERANCE = 1e-9  # relative; arrangements that tie with the observed one count as at least as extreme
 
 
@@ -174,7 +174,7 @@ def _orders(k: int) -> NDArray[np.int8]:
 def _sample(
     centred: Array, threshold: float, total: int, seed: int, tick: Callable[[int, int], None] | None = None
 ) -> int:
-    generator = np.random.default_rng(seed)
+    generator = np.random.Generator(np.random.SFC64(seed))  # a third faster here than the default
     step = max(1, _CHUNK // centred.size)
     hits = 0
     for start in range(0, total, step):

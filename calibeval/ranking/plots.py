@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from calibeval.errors import MissingExtraError, UsageError
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.verdict import p_text, test_name, units_text
+from calibeval.ranking.verdict import p_text, rank_text, test_name, units_text
 from calibeval.table import atomic_path
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ COLOURS = (
 _SUFFIXES = (".svg", ".png")
 _STYLE: Any = {"font.size": 9, "text.parse_math": False, "svg.hashsalt": "calibeval", "axes.edgecolor": INK}
 _LINES = 150  # cases drawn in a podium plot
+_FULL_AXIS = 12  # methods up to which the axis of mean ranks runs from 1 to k
+_APART = 0.15  # inches between bars of one level
 _ANNOTATED = 12  # methods up to which the map prints its p-values
 
 
@@ -73,24 +75,27 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
     order = np.argsort(np.round(ranks, 9), kind="stable")
     k = len(order)
     width, row, step = max(3.5, min(8.0, 2.5 + 0.15 * k)), 0.22, 0.11
-    groups = _groups(ranking.significant()[np.ix_(order, order)])
+    low, high = (1, k) if k <= _FULL_AXIS else (int(np.floor(ranks.min())), int(np.ceil(ranks.max() + 0.01)))
+    x = width * (ranks - low) / (high - low)
+    bars = [(x[order[start]], x[order[stop]]) for start, stop in _groups(ranking.significant()[np.ix_(order, order)])]
+    levels = _levels(bars)
     rows = (k + 1) // 2
-    height = 0.5 + step * len(groups) + row * rows
-    axes = _blank(width, height + 0.6)
-    x = width * (ranks - 1) / (k - 1)
-    _rank_axis(axes, k, width)
-    for level, (start, stop) in enumerate(groups):
+    top = -0.28 - step * (max(levels, default=-1) + 1)
+    axes = _blank(width, row * (rows - 1) - top)
+    _rank_axis(axes, low, high, width)
+    for level, (start, stop) in zip(levels, bars, strict=True):
         y = -0.16 - step * level
-        axes.plot([x[order[start]] - 0.04, x[order[stop]] + 0.04], [y, y], color=INK, lw=3.2, solid_capstyle="round")
-    top = -0.16 - step * len(groups) - 0.12
+        axes.plot([start - 0.04, stop + 0.04], [y, y], color=INK, lw=3.2, clip_on=False)
     for place, i in enumerate(order):
         left = place < rows
         y = top - row * (place if left else k - 1 - place)
         edge, text_x, side = (-0.15, -0.2, "right") if left else (width + 0.15, width + 0.2, "left")
-        axes.plot([x[i], x[i], edge], [0, y, y], color=GREY, lw=0.7, zorder=0)
+        axes.plot([x[i], x[i], edge], [0, y, y], color=GREY, lw=0.7, zorder=0, clip_on=False)
         axes.text(text_x, y, ranking.methods[i], ha=side, va="center", color=INK)
-        axes.text(edge, y + 0.01, f"{ranks[i]:.2f}", ha="left" if left else "right", va="bottom", size=6.5, color=GREY)
-    _cd_bar(axes, ranking, width)
+        axes.text(
+            edge, y + 0.01, rank_text(ranks[i]), ha="left" if left else "right", va="bottom", size=6.5, color=GREY
+        )
+    _cd_bar(axes, ranking, width, width / (high - low))
     return _figure(axes)
 
 
@@ -109,9 +114,10 @@ def blob_plot(ranking: Ranking) -> Figure:
         areas = (60 * cell) ** 2 * counts / len(drawn)
         axes.scatter(places, np.full(len(places), y), s=areas, color=ACCENT, alpha=0.75, lw=0, zorder=2)
         axes.plot(ranking.overall.rank[i], y, marker="x", color=INK, ms=5, mew=1.2, zorder=3)
-    axes.set(xlim=(0.3, k + 0.7), ylim=(k - 0.3, -0.7), xlabel="place", xticks=_ticks(k), yticks=range(k))
+    axes.set(xlim=(0.3, k + 0.7), ylim=(k - 0.3, -0.7), xlabel="place", xticks=_ticks(1, k), yticks=range(k))
     axes.set_yticklabels([ranking.methods[i] for i in order])
     axes.grid(color=PALE, lw=0.6)
+    axes.set_axisbelow(True)
     level = f"{100 * (1 - ranking.settings.alpha):g}%"
     _title(axes, f"Places over {len(drawn)} bootstrap draws", f"bar: {level} interval, cross: the data")
     return _figure(axes)
@@ -204,7 +210,7 @@ def _podium(above: Axes, below: Axes, ranking: Ranking, metric: int, shown: list
         for edge in np.arange(1.5, k):
             axes.axvline(edge, color=PALE, lw=0.8, zorder=0)
     above.set_xticks([])
-    below.set(xticks=range(1, k + 1), xlabel="place", ylim=(0, 1))
+    below.set(xticks=range(1, k + 1), xlabel="place")
     unit = _unit_of(ranking, metric)
     above.set_ylabel(unit)
     below.set_ylabel("share")
@@ -223,24 +229,37 @@ def _groups(significant: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return runs
 
 
-def _rank_axis(axes: Axes, k: int, width: float) -> None:
-    axes.plot([0, width], [0, 0], color=INK, lw=1)
-    for tick in _ticks(k):
-        position = width * (tick - 1) / (k - 1)
-        axes.plot([position, position], [0, 0.07], color=INK, lw=1)
+def _levels(bars: list[tuple[float, float]]) -> list[int]:
+    """A level for each bar, from 0, such that bars of one level do not touch; bars come from left to right."""
+    ends: list[float] = []
+    levels = []
+    for start, stop in bars:
+        level = next((level for level, end in enumerate(ends) if start > end + _APART), len(ends))
+        ends[level : level + 1] = [stop]
+        levels.append(level)
+    return levels
+
+
+def _rank_axis(axes: Axes, low: int, high: int, width: float) -> None:
+    axes.plot([0, width], [0, 0], color=INK, lw=1, clip_on=False)
+    for tick in _ticks(low, high):
+        position = width * (tick - low) / (high - low)
+        axes.plot([position, position], [0, 0.07], color=INK, lw=1, clip_on=False)
         axes.text(position, 0.1, str(tick), ha="center", va="bottom", size=8)
 
 
-def _cd_bar(axes: Axes, ranking: Ranking, width: float) -> None:
+def _cd_bar(axes: Axes, ranking: Ranking, width: float, rank_width: float) -> None:
     """The critical difference to scale above the axis, if it fits there, and what the bars below mean."""
-    k, cd = len(ranking.methods), ranking.independent.cd
-    length = width * cd / (k - 1)
+    cd = ranking.independent.cd
+    length = rank_width * cd
     text = f"{test_name(ranking)}, {units_text(ranking)}; {_overall(ranking)}"
+    y = 0.32
     if ranking.settings.posthoc == "nemenyi":
         text = f"CD {cd:.2f}. {text}"
         if length <= width:
-            axes.plot([0, length], [0.42, 0.42], color=ACCENT, lw=2, marker="|", ms=7)
-    axes.text(0, 0.52, text, ha="left", va="bottom", size=8, color=INK)
+            axes.plot([0, length], [0.4, 0.4], color=ACCENT, lw=2, marker="|", ms=7, clip_on=False)
+            y = 0.48
+    axes.text(0, y, text, ha="left", va="bottom", size=8, color=INK)
 
 
 def _overall(ranking: Ranking) -> str:
@@ -249,10 +268,11 @@ def _overall(ranking: Ranking) -> str:
     return f"cluster-permutation p {p_text(p)}{found}"
 
 
-def _ticks(k: int) -> list[int]:
-    if k <= 20:
-        return list(range(1, k + 1))
-    return [1, *range(5, k + 1, 5)]
+def _ticks(low: int, high: int) -> list[int]:
+    """Whole ranks for an axis; every fifth where they are many."""
+    if high - low <= 20:
+        return list(range(low, high + 1))
+    return [low, *(rank for rank in range(low + 1, high + 1) if rank % 5 == 0)]
 
 
 def _short_p(p: float) -> str:
@@ -269,11 +289,11 @@ def _unit_of(ranking: Ranking, metric: int) -> str:
 
 
 def _blank(width: float, height: float) -> Axes:
-    """Axes without frame whose coordinates are inches, y from -height to 0."""
+    """Axes without frame whose coordinates are inches, x from 0 and y down from 0."""
     from matplotlib.figure import Figure
 
     axes = Figure(figsize=(width, height)).add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set(xlim=(0, width), ylim=(-height + 0.6, 0.6))
+    axes.set(xlim=(0, width), ylim=(-height, 0))
     axes.set_axis_off()
     return axes
 

@@ -60,11 +60,6 @@ class RankSettings:
     bootstrap: int = 1000
     seed: int = SEED
 
-    @classmethod
-    def from_options(cls, **options: Any) -> RankSettings:
-        """Make settings from words that a user typed; they are checked like all others."""
-        return cls(**options)
-
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
             value = getattr(self, name)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.ranking.design import Design, keep_methods, keep_metrics, take_units
+from calibeval.ranking.design import Design, drop_method, keep_metrics, take_units
 from calibeval.ranking.posthoc import critical_difference
 from calibeval.ranking.schemes import Plan, Tick, draw_counts, make_blocks, mean_ranks, places
 from calibeval.ranking.scores import Array, Better
@@ -156,7 +156,7 @@ def _without_methods(design: Design, full: Array, plan: Plan, tick: Tick) -> Ite
     decided = _nemenyi_decisions(design, plan)
     for j, method in enumerate(design.methods):
         others = [i for i in range(k) if i != j]
-        rest = keep_methods(design, others)
+        rest = drop_method(design, j)
         changed = _nemenyi_decisions(rest, plan) != decided[np.ix_(others, others)]
         order = compare_orders(
             ("without method", method), full[others], mean_ranks(rest, plan).overall[0], rest.methods
