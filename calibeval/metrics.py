@@ -6,6 +6,7 @@ in the results table and the worst values of the `worst` empty rule. Loading it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from calibeval.errors import UsageError
@@ -104,15 +105,16 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 DEFAULT = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
 
 
-def select_metrics(text: str) -> tuple[str, ...]:
-    """Read `default`, `all` or a comma-separated list of names (any case); the order is the registry's.
+def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Read `default`, `all` and metric names (any case), parted by commas or as a list, in the registry's order.
 
     Raises:
         UsageError: an unknown name.
     """
     by_lower = {name.lower(): name for name in METRICS}
     chosen: set[str] = set()
-    for word in filter(None, (part.strip() for part in text.split(","))):
+    words = names.split(",") if isinstance(names, str) else names
+    for word in filter(None, (word.strip() for word in words)):
         if word == "default":
             chosen |= set(DEFAULT)
         elif word == "all":

@@ -122,7 +122,8 @@ def _draw(probabilities: NDArray[np.float32], random: np.random.Generator) -> ND
     from scipy.special import ndtr
 
     uniform: Float = ndtr(_smooth_noise(random))
-    return (uniform[None] >= np.cumsum(probabilities[:-1], axis=0)).sum(axis=0).astype(np.uint8)
+    drawn: NDArray[np.uint8] = (uniform[None] >= np.cumsum(probabilities[:-1], axis=0)).sum(axis=0).astype(np.uint8)
+    return drawn
 
 
 def _smooth_noise(random: np.random.Generator) -> Float:
@@ -136,7 +137,8 @@ def _smooth_noise(random: np.random.Generator) -> Float:
     impulse = np.zeros(SHAPE)
     impulse[0, 0, 0] = 1
     noise = smooth(random.standard_normal(SHAPE))
-    return noise / np.sqrt((smooth(impulse) ** 2).sum())
+    standard: Float = noise / np.sqrt((smooth(impulse) ** 2).sum())
+    return standard
 
 
 def _image(probabilities: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.int16]:

@@ -10,7 +10,7 @@ edges[k-1] < p <= edges[k], compared as float32, so every voxel is in exactly on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -203,25 +203,31 @@ class Accumulator:
         self._sums = np.zeros(self._labels.low.size)
         self._parts = [empty_statistics(classes, protocol) for _ in range(0, reference.size, CHUNK)]
 
-    def add_stream(self, chunks: Iterable[PlaneChunk]) -> Statistics:
-        """Take all chunks of a case, class by class."""
-        for chunk in chunks:
-            self._add(chunk)
-        for start in self._starts():
+    def take(self, read: Callable[[int, int], Plane], threads: int = 1) -> Statistics:
+        """Read all chunks at random, range by range, and finish.
+
+        Args:
+            read: gives the values of (class, start).
+            threads: ranges are shared among so many.
+        """
+
+        def take_range(start: int) -> None:
+            for c in range(self._classes):
+                self.add(PlaneChunk(c, start, read(c, start)))
             self._finish(start)
+
+        if threads == 1:
+            for start in self._starts():
+                take_range(start)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(take_range, self._starts()))
         return self._sum()
 
-    def add_array(self, probabilities: NDArray[Any], threads: int = 1) -> Statistics:
-        """Take probabilities (C, N) that lie in memory or in a memory map, range by range."""
-
-        def add_range(start: int) -> None:
-            for c in range(self._classes):
-                values = np.ascontiguousarray(probabilities[c, start : start + CHUNK], self._dtype)
-                self._add(PlaneChunk(c, start, values))
+    def finish(self) -> Statistics:
+        """Give the statistics once every chunk was added."""
+        for start in self._starts():
             self._finish(start)
-
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(add_range, self._starts()))
         return self._sum()
 
     def _starts(self) -> range:
@@ -230,7 +236,7 @@ class Accumulator:
     def _sum(self) -> Statistics:
         return sum(self._parts, start=empty_statistics(self._classes, self._protocol))
 
-    def _add(self, chunk: PlaneChunk) -> None:
+    def add(self, chunk: PlaneChunk) -> None:
         """Add one chunk to the histograms of its class, and keep the largest probability of each voxel."""
         c, part = chunk.class_index, self._parts[chunk.start // CHUNK]
         voxels, blocks = _extent(chunk.start)

@@ -79,6 +79,13 @@ def render_table(rows: Iterable[Row], *, signature: str, command: str = "") -> s
     return text.getvalue()
 
 
+def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a frame with the columns of `COLUMNS`."""
+    import pandas as pd
+
+    return pd.DataFrame([tuple(row) for row in rows], columns=list(COLUMNS))
+
+
 def read_table(path: Path) -> tuple[Header, pd.DataFrame]:
     """Read a table that `write_table` wrote.
 

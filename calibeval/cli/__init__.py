@@ -13,6 +13,7 @@ import typer
 
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
+from calibeval.cli.score import score
 from calibeval.cli.train import train
 from calibeval.errors import CalibevalError
 
@@ -44,6 +45,7 @@ def _main(
     """Options of calibeval itself."""
 
 
+app.command()(score)
 app.command()(rank)
 app.command()(train)
 app.command()(predict)

@@ -60,7 +60,8 @@ class Case:
         scheme: classes, with names.
         reference: class indices, 255 ignored.
         spacing_mm: of the array's axes; None when no file tells.
-        source: planes of classes, or of regions (`sigmoid`); None when there are only label maps.
+        source: planes of classes, or of regions (`sigmoid`); None when there are only label maps. Its shape is
+            that of the reference, or a permutation of it when only `segmentation` can tell how it was turned.
         sigmoid: the planes are one region each and do not sum to 1.
         predicted: label map that was predicted; None when the planes' argmax is it.
         segmentation: label map beside the planes, to check their argmax against.
@@ -110,7 +111,7 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
         paths.case,
         scheme,
         reference,
-        _find_spacing(reference_file, paths, options),
+        find_spacing(reference_file, paths, options),
         prediction.source,
         prediction.sigmoid,
         predicted,
@@ -124,7 +125,8 @@ class _Prediction(NamedTuple):
 
     scheme: ClassScheme
     classes: int  # 0 when only the values will tell
-    notes: tuple[str, ...]
+    how: str
+    notes: tuple[str, ...] = ()
     source: PlaneSource | None = None
     sigmoid: bool = False
     labels: ArrayFile | None = None
@@ -133,24 +135,24 @@ class _Prediction(NamedTuple):
 def _open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> _Prediction:
     if len(paths.prediction) > 1 or paths.classes:
         source, scheme = _open_class_files(paths, reference, scheme, options)
-        return _classify(source, scheme, options, paths.prediction[0], ("one file a class",))
+        return _classify(_Prediction(scheme, 0, "one file a class", (), source), options, paths.prediction[0])
     file = open_array(paths.prediction[0], PROBABILITY_KEYS)
     spatial = squeezed(reference.shape)
-    layout = find_layout(file, spatial, options.axes)
+    layout = find_layout(file, spatial, options.axes, may_be_turned=paths.segmentation is not None)
     _check_place(file, reference)
     if not layout.classes and _holds_labels(file, scheme, options):
-        return _Prediction(scheme, len(scheme.names), (f"label map ({file.dtype})",), labels=file)
+        return _Prediction(scheme, len(scheme.names), f"label map ({file.dtype})", labels=file)
     shape = squeezed(file.shape)
     scale = _scale(file, options)
     if layout.order == tuple(range(len(shape))):
-        source = file_source(file, spatial, scale)
+        source = file_source(file, shape if not layout.classes else shape[1:], scale)
     else:
         with reading(file.path):
             array = file.load().reshape(shape).transpose(layout.order)
-        source = transposed_source(file, array.reshape(-1, *spatial), scale)
-    notes = [f"{file.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {layout.why}"]
-    notes += [f"read as value/{scale:g}"] if scale else []
-    return _classify(source, scheme, options, file.path, tuple(notes))
+        source = transposed_source(file, array if layout.classes else array[None], scale)
+    how = f"{file.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {layout.why}"
+    notes = (f"read as value/{scale:g}",) if scale else ()
+    return _classify(_Prediction(scheme, 0, how, notes, source), options, file.path)
 
 
 def _open_class_files(
@@ -179,27 +181,29 @@ def _open_class_files(
     return stack_sources(sources), scheme
 
 
-def _classify(
-    source: PlaneSource, scheme: ClassScheme, options: ReadOptions, path: Path, notes: tuple[str, ...]
-) -> _Prediction:
+def _classify(found: _Prediction, options: ReadOptions, path: Path) -> _Prediction:
     """Fit the planes to the classes: all of them, all but the background, or one a region."""
-    known, planes = len(scheme.names), source.classes
+    scheme, source = found.scheme, found.source
+    if source is None:
+        return found
+    known, planes, logits = len(scheme.names), source.classes, options.input == "logits"
     if scheme.regions and planes == len(scheme.regions) and planes != known:
-        source = sigmoid_source(source) if options.input == "logits" else source
-        return _Prediction(scheme, known, (*notes, "one sigmoid map a region"), source, sigmoid=True)
+        source = sigmoid_source(source) if logits else source
+        notes = (*found.notes, "one sigmoid map a region")
+        return found._replace(classes=known, notes=notes, source=source, sigmoid=True)
     alone = planes == 1 and known in (0, 2)
     if alone or (known and planes == known - 1):
-        if options.input == "logits":
+        if logits:
             source = sigmoid_source(source) if alone else softmax_source(source)
-        return _Prediction(scheme, planes + 1, (*notes, "background is 1 - sum"), with_background(source))
+        notes = (*found.notes, "background is 1 - sum of the classes")
+        return found._replace(classes=planes + 1, notes=notes, source=with_background(source))
     if known and planes != known:
         raise InputError(
             path,
             f"holds {planes} classes, but {scheme.source} names {known}: {', '.join(scheme.names)}.",
             "Give the right --classes, or --regions for overlapping ones.",
         )
-    source = softmax_source(source) if options.input == "logits" else source
-    return _Prediction(scheme, planes, notes, source)
+    return found._replace(classes=planes, source=softmax_source(source) if logits else source)
 
 
 def _holds_labels(file: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> bool:
@@ -234,16 +238,29 @@ def _check_place(file: ArrayFile, reference: ArrayFile) -> None:
         check_same_place(file.path, file.geometry, reference.path, reference.geometry)
 
 
+class ClassCount(NamedTuple):
+    """How many classes a case has, and whether its planes say so or only the labels that happen to occur."""
+
+    number: int
+    planes: bool
+
+
+def count_classes(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -> ClassCount:
+    """Count the classes of a case that nothing names.
+
+    Raises:
+        InputError: a file that cannot be used.
+    """
+    reference = open_array(paths.reference or paths.prediction[0], LABEL_KEYS)
+    prediction = _open_prediction(paths, reference, scheme, options)
+    planes = prediction.labels is None
+    return ClassCount(prediction.classes if planes else _count_classes(reference, prediction.labels), planes)
+
+
 def _count_classes(reference: ArrayFile, predicted: ArrayFile | None) -> int:
     """Classes of label maps that nothing names: up to the largest label."""
     files = [reference] if predicted is None else [reference, predicted]
-    return max(largest_label(file) for file in files) + 1
-
-
-def largest_label(file: ArrayFile) -> int:
-    """Largest class index in a label map that nothing names."""
-    labels = read_labels(file, ClassScheme())
-    return int(labels.max())
+    return max(int(read_labels(file, ClassScheme()).max()) for file in files) + 1
 
 
 def _read_segmentation(path: Path, reference: ArrayFile, scheme: ClassScheme) -> NDArray[np.uint8]:
@@ -255,7 +272,7 @@ def _read_segmentation(path: Path, reference: ArrayFile, scheme: ClassScheme) ->
     return read_labels(file, scheme).reshape(spatial)
 
 
-def _find_spacing(reference: ArrayFile, paths: CasePaths, options: ReadOptions) -> tuple[float, ...] | None:
+def find_spacing(reference: ArrayFile, paths: CasePaths, options: ReadOptions) -> tuple[float, ...] | None:
     """Spacing of the squeezed axes: the user's, the label's, else that of any other file of the case."""
     if options.spacing_mm is not None:
         from_file = suffix_of(reference.path) not in (".npz", ".npy")
@@ -284,3 +301,25 @@ def _squeeze_spacing(path: Path, spacing: tuple[float, ...], shape: tuple[int, .
         raise InputError(path, f"the spacing {spacing} has not one value for each axis of the shape {shape}.")
     inner = shape[len(shape) - len(spacing) :]
     return tuple(length for length, n in zip(spacing, inner, strict=True) if n != 1) or (spacing[-1],)
+
+
+def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -> tuple[str, ...]:
+    """Say how the files of a case would be read, one line each.
+
+    Raises:
+        InputError: a file that cannot be used, as far as headers tell.
+    """
+    if not paths.prediction:
+        raise InputError(paths.reference or Path(paths.case), "has no prediction.")
+    reference = open_array(paths.reference or paths.prediction[0], LABEL_KEYS)
+    prediction = _open_prediction(paths, reference, scheme, options)
+    spacing = find_spacing(reference, paths, options)
+    shape = " x ".join(str(n) for n in squeezed(reference.shape))
+    where = f"spacing {', '.join(f'{length:g}' for length in spacing)} mm" if spacing else "spacing unknown"
+    lines = [
+        f"label       {reference.path}: {reference.dtype}, {shape} (slowest axis first), {where}",
+        f"prediction  {', '.join(map(str, paths.prediction))}: {'; '.join((prediction.how, *prediction.notes))}",
+    ]
+    if paths.segmentation is not None:
+        lines.append(f"beside it   {paths.segmentation}: label map to check against")
+    return tuple(lines)

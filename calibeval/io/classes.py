@@ -102,23 +102,29 @@ def make_scheme(
 
 
 def read_labels(file: ArrayFile, scheme: ClassScheme) -> NDArray[np.uint8]:
-    """Read a label map as class indices.
+    """Read a label map from a file as class indices; see `index_labels`."""
+    with reading(file.path):
+        raw = file.load()
+    return index_labels(raw * file.slope + file.intercept if file.scaled else raw, scheme, file.path)
+
+
+def index_labels(values: NDArray[Any], scheme: ClassScheme, path: Path | str) -> NDArray[np.uint8]:
+    """Turn label values into class indices.
 
     Args:
-        file: opened array.
+        values: integers, or floats within .001 of integers.
         scheme: without names, values are taken for class indices as they are.
+        path: for messages.
 
     Returns:
-        uint8 class indices in the shape of the file; ignored voxels are 255.
+        uint8 class indices in the shape of the values; ignored voxels are 255.
 
     Raises:
         InputError: values that are no integers, or stand for no class.
     """
-    with reading(file.path):
-        raw = file.load()
-    integers = _to_integers(raw, file)
+    integers = _to_integers(values, path)
     if not integers.size:
-        raise InputError(file.path, f"holds no voxel (shape {file.shape}).")
+        raise InputError(path, f"holds no voxel (shape {values.shape}).")
     low, high = int(integers.min()), int(integers.max())
     known = len(scheme.names) or MAX_CLASSES
     plain = not scheme.values and not scheme.mapping and scheme.ignore is None
@@ -126,25 +132,26 @@ def read_labels(file: ArrayFile, scheme: ClassScheme) -> NDArray[np.uint8]:
         return integers.astype(np.uint8, copy=False)
     labels = _look_up(integers, low, high, scheme)
     if (labels == _UNKNOWN).any():
-        values, counts = np.unique(integers[labels == _UNKNOWN], return_counts=True)
-        raise InputError(file.path, _describe_unknown(values, counts, scheme), _advise(values, scheme))
+        unknown, counts = np.unique(integers[labels == _UNKNOWN], return_counts=True)
+        raise InputError(path, _describe_unknown(unknown, counts, scheme), _advise(unknown, scheme))
     return labels
 
 
-def _to_integers(raw: NDArray[Any], file: ArrayFile) -> NDArray[Any]:
-    if raw.dtype.kind in "iub" and not file.scaled:
-        return raw.view(np.uint8) if raw.dtype.kind == "b" else raw
-    values = raw * file.slope + file.intercept if file.scaled else raw
-    rounded = np.rint(values)
+def _to_integers(values: NDArray[Any], path: Path | str) -> NDArray[Any]:
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    if values.dtype.kind in "iu":
+        return values
+    rounded: NDArray[Any] = np.rint(values)
     off = ~(np.abs(values - rounded) <= _ROUNDING)
     if off.any():
         raise InputError(
-            file.path,
+            path,
             f"expected a label map of integers, found the value {values[off].flat[0]:.6g}.",
             "Interpolated label maps must be resampled with nearest neighbour; a probability map belongs in PREDS.",
         )
     if np.abs(rounded).max(initial=0) > np.iinfo(np.int32).max:
-        raise InputError(file.path, f"holds the label {np.abs(rounded).max():.6g}, which is no label.")
+        raise InputError(path, f"holds the label {np.abs(rounded).max():.6g}, which is no label.")
     return rounded.astype(np.int32)
 
 

@@ -33,13 +33,16 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1) or (1,)
 
 
-def find_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str | None = None) -> Layout:
+def find_layout(
+    file: ArrayFile, spatial: tuple[int, ...], axes: str | None = None, *, may_be_turned: bool = False
+) -> Layout:
     """Find the layout of a prediction.
 
     Args:
         file: the prediction.
         spatial: squeezed shape of the reference.
         axes: the file's own axes as the user names them, for example `czyx` (nnU-Net's NPZ) or `xyzc` (NIfTI).
+        may_be_turned: a label map beside it can tell how it was turned, so any order of the spatial axes will do.
 
     Raises:
         InputError: no layout fits, or several do.
@@ -55,6 +58,8 @@ def find_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str | None = No
         raise InputError(file.path, f"its shape {file.shape} can be read as {found}.", "Say which with --axes.")
     if fits:
         return fits[0]
+    if may_be_turned and sorted(shape[1:]) == sorted(spatial):
+        return Layout(tuple(range(len(shape))), shape[0], "classes slowest, the other axes turned")
     raise InputError(file.path, _describe_mismatch(file, shape, spatial), _advise(shape, spatial))
 
 

@@ -1,0 +1,289 @@
+"""From what was read of a case to rows of the table: every metric, class by class, in the mean, over all classes.
+
+A *mask* is one thing that overlap and distances are computed for: a class, a region, or the whole foreground, as the
+protocol has it. Its name is the row's class. Rows carry the value that the protocol's empty rule gives, and the
+status that lets another rule be applied later; rows of a distance to nowhere also note the image's diagonal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.calibration import CALIBRATION_FUNCTIONS, Calibration
+from calibeval.empty import apply_rule, worst_value
+from calibeval.io.cases import Case
+from calibeval.io.classes import ClassScheme
+from calibeval.metrics import METRICS, Metric
+from calibeval.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
+from calibeval.protocol import HD95_DEFINITIONS, Protocol
+from calibeval.readout import WHOLE, Readout
+from calibeval.statistics import IGNORED, Statistics
+from calibeval.table import ALL, MEAN, POOLED, Row
+
+if TYPE_CHECKING:
+    from calibeval.surface import SurfaceDistances
+
+FOREGROUND = "foreground"  # name of the mask that unites all foreground classes
+_NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
+_NO_VOXEL = "no voxel in the domain"
+
+
+class MaskValue(NamedTuple):
+    """A metric's value for one mask."""
+
+    mask: str
+    value: float
+    status: str
+    note: str = ""
+
+
+def case_rows(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[str, ...], threads: int) -> list[Row]:
+    """All rows of a scored case, metric by metric."""
+    needs = {METRICS[name].needs for name in metrics}
+    values: dict[str, list[MaskValue]] = {}
+    overlaps = _overlaps(case.scheme, readout.bins, protocol, _voxel_ml(readout.spacing_mm))
+    diagonal = image_diagonal(case.reference.shape, case.spacing_mm, protocol)
+    values |= _overlap_values(overlaps, protocol, metrics)
+    if "surfaces" in needs:
+        values |= _surface_values(overlaps, readout, protocol, metrics, diagonal=diagonal, threads=threads)
+    calibrations = calibration_values(readout.bins, protocol, metrics) if case.source is not None else {}
+    rows: list[Row] = []
+    for name in metrics:
+        if name in values:
+            rows += _mask_rows(case.name, METRICS[name], values[name], protocol)
+        elif name in calibrations:
+            rows += _calibration_rows(case.name, METRICS[name], calibrations[name], case.scheme)
+    return rows
+
+
+def pooled_rows(
+    bins: dict[str, Statistics], scheme: ClassScheme, protocol: Protocol, metrics: Iterable[str]
+) -> list[Row]:
+    """Rows of the case `pooled`, from statistics summed over the data set."""
+    pooled = tuple(name for name in metrics if METRICS[name].pooled)
+    values = _overlap_values(_overlaps(scheme, bins, protocol, math.nan), protocol, pooled)
+    has_probabilities = any(part.has_probabilities for part in bins.values())
+    calibrations = calibration_values(bins, protocol, pooled) if has_probabilities else {}
+    rows: list[Row] = []
+    for name in pooled:
+        if name in values:
+            rows += _mask_rows(POOLED, METRICS[name], values[name], protocol)
+        elif name in calibrations:
+            rows += _calibration_rows(POOLED, METRICS[name], calibrations[name], scheme)
+    return rows
+
+
+def unscored_rows(
+    name: str,
+    scheme: ClassScheme,
+    protocol: Protocol,
+    metrics: Iterable[str],
+    *,
+    status: str,
+    note: str,
+    worst_diagonal: float | None = None,
+) -> list[Row]:
+    """Rows of a case that could not be scored: every metric and class, so that no mean forgets it.
+
+    Args:
+        name: case id.
+        scheme: its classes, as far as known.
+        protocol: gives masks and units.
+        metrics: chosen ones.
+        status: `missing` or `failed`.
+        note: the reason.
+        worst_diagonal: write the worst values, distances being this diagonal; None leaves the values undefined.
+    """
+    rows = []
+    for metric in (METRICS[key] for key in metrics):
+        value = math.nan
+        if worst_diagonal is not None:
+            value = worst_value(metric, worst_diagonal, protocol.fp_weight, protocol.nll_clip)
+        for class_name in _row_classes(metric, scheme, protocol):
+            rows.append(Row("", "", name, class_name, metric.name, value, _unit(metric, protocol), status, note))
+    return rows
+
+
+def _row_classes(metric: Metric, scheme: ClassScheme, protocol: Protocol) -> list[str]:
+    """Class names for which a metric has rows."""
+    overall = ALL if ALL in metric.rows else MEAN
+    if "class" not in metric.rows:
+        return [overall]
+    if metric.needs != "probabilities":
+        return [*_mask_names(scheme, protocol), overall]
+    return [*(scheme.regions or scheme.names), overall]
+
+
+def _mask_names(scheme: ClassScheme, protocol: Protocol) -> list[str]:
+    if scheme.regions:
+        return list(scheme.regions)
+    return [FOREGROUND] if protocol.union else list(scheme.names[1:])
+
+
+# --- overlap and distances -------------------------------------------------------------------------------------------
+
+
+def _overlaps(
+    scheme: ClassScheme, bins: dict[str, Statistics], protocol: Protocol, voxel_ml: float
+) -> dict[str, Overlap]:
+    """Voxel counts of each mask."""
+    if scheme.regions:
+        return {name: class_overlap(bins[name].confusion, 1, voxel_ml) for name in scheme.regions}
+    confusion = bins[WHOLE].confusion
+    if protocol.union:
+        return {FOREGROUND: union_overlap(confusion, voxel_ml)}
+    return {name: class_overlap(confusion, c, voxel_ml) for c, name in enumerate(scheme.names) if c > 0}
+
+
+def _overlap_values(
+    overlaps: dict[str, Overlap], protocol: Protocol, metrics: Iterable[str]
+) -> dict[str, list[MaskValue]]:
+    values = {}
+    for name in metrics:
+        if function := OVERLAP_FUNCTIONS.get(name):
+            values[name] = [
+                _overlap_value(mask, name, function(counts), counts, protocol) for mask, counts in overlaps.items()
+            ]
+    return values
+
+
+def _overlap_value(mask: str, metric: str, value: float, counts: Overlap, protocol: Protocol) -> MaskValue:
+    if metric == "VD" and math.isnan(counts.voxel_ml):
+        return MaskValue(mask, math.nan, "failed", _NO_SPACING)
+    return MaskValue(mask, apply_rule(protocol.empty, metric, counts.status, value, math.nan), counts.status)
+
+
+def _surface_values(
+    overlaps: dict[str, Overlap],
+    readout: Readout,
+    protocol: Protocol,
+    metrics: Iterable[str],
+    *,
+    diagonal: float,
+    threads: int,
+) -> dict[str, list[MaskValue]]:
+    names = [name for name in metrics if METRICS[name].needs == "surfaces"]
+    if math.isnan(diagonal):
+        return {name: [MaskValue(mask, math.nan, "failed", _NO_SPACING) for mask in overlaps] for name in names}
+    distances = _distances(list(overlaps), readout, protocol, threads)
+    values: dict[str, list[MaskValue]] = {name: [] for name in names}
+    for mask, counts in overlaps.items():
+        note = "" if counts.status == "ok" else f"diagonal_mm={diagonal:.17g}"
+        for name in names:
+            found = _surface_metric(name, distances[mask], protocol)
+            value = apply_rule(protocol.empty, name, counts.status, found, diagonal)
+            values[name].append(MaskValue(mask, value, counts.status, note))
+    return values
+
+
+def _surface_metric(name: str, distances: SurfaceDistances, protocol: Protocol) -> float:
+    from calibeval.surface import assd, hausdorff, hd95, nsd
+
+    if name == "HD95":
+        return hd95(distances, protocol.hd95)
+    if name == "NSD":
+        return nsd(distances, protocol.nsd_tolerance_mm)
+    return {"HD": hausdorff, "ASSD": assd}[name](distances)
+
+
+def _distances(masks: list[str], readout: Readout, protocol: Protocol, threads: int) -> dict[str, SurfaceDistances]:
+    """Surface distances of each mask."""
+    from calibeval.surface import mask_surface_distances, surface_distances
+
+    some, _ = next(iter(readout.masks.values()))
+    spacing = readout.spacing_mm or (1.0,) * some.ndim
+    if WHOLE in readout.masks and not protocol.union:
+        reference, predicted = readout.masks[WHOLE]
+        ignored = reference == IGNORED
+        if ignored.any():
+            predicted = np.where(ignored, np.uint8(IGNORED), predicted)
+        found = surface_distances(
+            reference, predicted, range(1, len(masks) + 1), spacing, protocol.hd95, threads=threads
+        )
+        return {mask: found[c] for c, mask in enumerate(masks, start=1)}
+    return {
+        mask: mask_surface_distances(
+            _inside(reference, reference), _inside(predicted, reference), spacing, protocol.hd95, threads=threads
+        )
+        for mask, (reference, predicted) in zip(masks, readout.masks.values(), strict=True)
+    }
+
+
+def _inside(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (labels != 0) & (reference != IGNORED)
+    return inside
+
+
+def _mask_rows(case: str, metric: Metric, values: list[MaskValue], protocol: Protocol) -> list[Row]:
+    unit = _unit(metric, protocol)
+    rows = [Row("", "", case, v.mask, metric.name, v.value, unit, v.status, v.note) for v in values]
+    return [*rows, _mean_row(case, metric, values, unit)]
+
+
+def _mean_row(case: str, metric: Metric, values: list[MaskValue], unit: str) -> Row:
+    """Mean over the masks that have a value; the others are named."""
+    known = [v.value for v in values if not math.isnan(v.value)]
+    without = [f"{v.mask} ({v.status})" for v in values if math.isnan(v.value)]
+    if not known:
+        status = values[0].status if values else "failed"
+        return Row("", "", case, MEAN, metric.name, math.nan, unit, status, values[0].note if values else "no class")
+    note = f"without {', '.join(without)}" if without else ""
+    return Row("", "", case, MEAN, metric.name, math.fsum(known) / len(known), unit, "ok", note)
+
+
+def _unit(metric: Metric, protocol: Protocol) -> str:
+    if metric.needs == "surfaces" and metric.unit:
+        return HD95_DEFINITIONS[protocol.hd95].unit
+    return metric.unit
+
+
+def _voxel_ml(spacing_mm: tuple[float, ...] | None) -> float:
+    """Volume of a voxel; of a pixel in 2-D there is none."""
+    return math.prod(spacing_mm) / 1000 if spacing_mm is not None and len(spacing_mm) == 3 else math.nan
+
+
+def image_diagonal(shape: tuple[int, ...], spacing_mm: tuple[float, ...] | None, protocol: Protocol) -> float:
+    """Length of the image's diagonal in the unit of distances; NaN when the spacing is needed and unknown."""
+    if not HD95_DEFINITIONS[protocol.hd95].spacing:
+        return math.hypot(*shape)
+    return math.nan if spacing_mm is None else math.hypot(*(n * s for n, s in zip(shape, spacing_mm, strict=True)))
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+def calibration_values(
+    bins: dict[str, Statistics], protocol: Protocol, metrics: Iterable[str]
+) -> dict[str, Calibration]:
+    """Calibration metrics of a case; with regions, each region's own and their mean over all."""
+    values = {}
+    for name in metrics:
+        if function := CALIBRATION_FUNCTIONS.get(name):
+            by_problem = {problem: function(statistics, protocol) for problem, statistics in bins.items()}
+            values[name] = _join(by_problem)
+    return values
+
+
+def _join(by_problem: dict[str, Calibration]) -> Calibration:
+    """The one problem's value; with regions, each region's, by its index, and their mean."""
+    if WHOLE in by_problem:
+        return by_problem[WHOLE]
+    regions = {index: value.overall for index, value in enumerate(by_problem.values())}
+    known = [value for value in regions.values() if not math.isnan(value)]
+    return Calibration(math.fsum(known) / len(known) if known else math.nan, regions)
+
+
+def _calibration_rows(case: str, metric: Metric, value: Calibration, scheme: ClassScheme) -> list[Row]:
+    def row(class_name: str, number: float) -> Row:
+        undefined = math.isnan(number)
+        status, note = ("empty_reference", _NO_VOXEL) if undefined else ("ok", "")
+        return Row("", "", case, class_name, metric.name, number, metric.unit, status, note)
+
+    names = tuple(scheme.regions) or scheme.names
+    parts = [row(names[c], number) for c, number in value.by_class.items()]
+    return [*parts, row(ALL, value.overall)]

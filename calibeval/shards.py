@@ -1,0 +1,90 @@
+"""Results of single cases on disk while a run lasts, so that a killed run loses at most the cases in flight.
+
+Each finished case is one small file in `.NAME.partial/` beside the table, named after its case and written whole or
+not at all. Its key tells the files and every choice behind it; a shard whose key differs is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from calibeval._version import __version__
+from calibeval.bins import flatten, unflatten
+from calibeval.statistics import Statistics
+from calibeval.table import Row, atomic_path
+
+
+class CaseScore(NamedTuple):
+    """Everything known of a scored case.
+
+    Attributes:
+        rows: of the table; method and data set are filled in later.
+        bins: statistics of each problem by name; empty when the case failed.
+        notes: how files were taken, for people.
+        error: why the case failed; empty when it did not.
+    """
+
+    rows: tuple[Row, ...]
+    bins: dict[str, Statistics]
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+def make_key(files: list[Path], choices: Any) -> str:
+    """Key of a case: its files by path, size and time of change, and every choice by its text."""
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
+    return hashlib.sha256(repr((__version__, stats, choices)).encode()).hexdigest()
+
+
+class ShardStore:
+    """The shards of one table."""
+
+    def __init__(self, table: Path) -> None:
+        self.folder = table.with_name(f".{table.name.removesuffix('.csv')}.partial")
+
+    def exists(self) -> bool:
+        """Whether an earlier run was interrupted."""
+        return self.folder.is_dir()
+
+    def save(self, case: str, key: str, score: CaseScore) -> None:
+        """Keep a finished case."""
+        arrays: dict[str, Any] = {
+            "key": key,
+            "rows": json.dumps([list(row) for row in score.rows]),
+            "notes": json.dumps(score.notes),
+            "problems": json.dumps(list(score.bins)),
+        }
+        for index, statistics in enumerate(score.bins.values()):
+            arrays |= {f"{index}/{name}": array for name, array in flatten(statistics).items()}
+        with atomic_path(self._path(case)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    def load(self, case: str, key: str) -> CaseScore | None:
+        """Give a case kept under this key; None when there is none, or a broken one."""
+        try:
+            with np.load(self._path(case), allow_pickle=False) as file:
+                if str(file["key"]) != key:
+                    return None
+                arrays = {name: file[name] for name in file.files}
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+        bins = {}
+        for index, name in enumerate(json.loads(str(arrays["problems"]))):
+            prefix = f"{index}/"
+            part = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+            bins[name] = unflatten(part)
+        rows = tuple(Row(*row) for row in json.loads(str(arrays["rows"])))
+        return CaseScore(rows, bins, tuple(json.loads(str(arrays["notes"]))))
+
+    def remove(self) -> None:
+        """Forget all shards."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, case: str) -> Path:
+        return self.folder / f"{hashlib.sha256(case.encode()).hexdigest()[:24]}.npz"

@@ -1,0 +1,94 @@
+"""What a reader wants first: each method's mean of each metric over the cases, with an interval and the counts.
+
+A mean is over the cases whose value is defined; the interval is a bootstrap over these cases; beside it stand the
+counts of cases that were left out and why. Pooled numbers are named `pooled` and never mixed with means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from calibeval.bootstrap import mean_interval
+from calibeval.metrics import METRICS
+from calibeval.table import ALL, MEAN, POOLED, Row
+
+
+class SummaryRow(NamedTuple):
+    """One metric of one method and class over the cases.
+
+    Attributes:
+        method: name.
+        metric: key of `METRICS`.
+        class_name: a class, `mean` or `all`.
+        unit: of the values.
+        mean: over the `n` cases with a value; NaN without any.
+        low: end of the 95% bootstrap interval over cases.
+        high: other end.
+        n: cases with a value.
+        statuses: cases by status, `ok` included.
+        pooled: the number over the pooled data set; NaN where there is none.
+    """
+
+    method: str
+    metric: str
+    class_name: str
+    unit: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    statuses: dict[str, int]
+    pooled: float
+
+
+def summarise(rows: Iterable[Row], *, by_class: bool = False) -> list[SummaryRow]:
+    """Summarise rows by method and metric.
+
+    Args:
+        rows: of a table.
+        by_class: also for each class, not only `mean` and `all`.
+    """
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if by_class or row.class_name in (MEAN, ALL):
+            groups.setdefault((row.method, row.metric, row.class_name), []).append(row)
+    return [_summarise_group(*key, group) for key, group in groups.items()]
+
+
+def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row]) -> SummaryRow:
+    cases = [row for row in rows if row.case != POOLED]
+    pooled = next((row.value for row in rows if row.case == POOLED), math.nan)
+    values = np.array([row.value for row in cases if not math.isnan(row.value)])
+    low, high = mean_interval(values) if np.isfinite(values).all() else (math.nan, math.nan)
+    return SummaryRow(
+        method,
+        metric,
+        class_name,
+        rows[0].unit,
+        float(values.mean()) if values.size else math.nan,
+        low,
+        high,
+        int(values.size),
+        dict(Counter(row.status for row in cases)),
+        pooled,
+    )
+
+
+def as_json(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
+    """Summary rows as JSON objects; what is undefined is null, never NaN."""
+    return [{key: finite(value) for key, value in row._asdict().items()} for row in rows]
+
+
+def finite(value: Any) -> Any:
+    """The value, or None where JSON has no number for it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def direction(metric: str) -> str:
+    """An arrow that says which way is better."""
+    return {"higher": "↑", "lower": "↓", "zero": "→0"}[METRICS[metric].better]

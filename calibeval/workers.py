@@ -1,0 +1,98 @@
+"""Running cases in processes, such that a dying process costs its case only.
+
+A pool whose process dies (killed, out of memory) takes everything that is in flight with it. So no more is in
+flight than there are workers, and what was is run again, each case alone; a case that kills its process twice is
+reported, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run_tasks(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    died: Callable[[Task], Result],
+) -> Iterator[tuple[int, Result]]:
+    """Run tasks and yield (index, result) as they finish.
+
+    Args:
+        function: importable by name; runs in a worker, or here with one worker.
+        tasks: picklable.
+        workers: processes.
+        died: gives the result of a task whose process died twice.
+    """
+    if workers <= 1:
+        for index, task in enumerate(tasks):
+            yield index, function(task)
+        return
+    waiting = list(range(len(tasks)))[::-1]
+    while waiting:
+        suspects = yield from _run_pool(function, tasks, waiting, workers)
+        for index in suspects:
+            alone = [index]
+            if (yield from _run_pool(function, tasks, alone, 1)):
+                yield index, died(tasks[index])
+
+
+def _run_pool(
+    function: Callable[[Task], Result], tasks: Sequence[Task], waiting: list[int], workers: int
+) -> Generator[tuple[int, Result], None, list[int]]:
+    """Run waiting tasks until none is left or a process dies; then return those that were in flight."""
+    pool = ProcessPoolExecutor(min(workers, len(waiting)), _context(), initializer=_ignore_interrupt)
+    flying: dict[Future[Result], int] = {}
+    try:
+        while waiting or flying:
+            while waiting and len(flying) < workers:
+                index = waiting.pop()
+                flying[pool.submit(function, tasks[index])] = index
+            done, _ = wait(flying, return_when=FIRST_COMPLETED)
+            for future in done:
+                result = future.result()
+                yield flying.pop(future), result
+    except BrokenProcessPool:
+        return sorted(flying.values())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return []
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Fork from a small server where there is one: forking a process with threads can lock up."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which stops the workers in good order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> float:
+    """Bytes of memory that can be taken without swapping, as far as the system tells; infinity where it does not."""
+    limits = [float("inf")]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+        limits.append(float(fields["MemAvailable"].split()[0]) * 1024)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (text := limit.read_text(encoding="ascii").strip()) != "max":
+        limits.append(float(text) - float(used.read_text(encoding="ascii")))
+    return max(min(limits), 0.0)
