@@ -57,7 +57,7 @@ def score(
     scale: Annotated[float | None, typer.Option(help="Divide probabilities by this; uint8 is 255.")] = None,
     input_: Annotated[
         InputName, typer.Option("--input", help="What predictions hold; logits are never guessed.")
-    ] = InputName.auto,  # type: ignore[attr-defined]
+    ] = "auto",
     pattern: Annotated[str | None, typer.Option(help="How prediction names are built, as in '{case}_softmax'.")] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="CSV of case, prediction, reference[, method, segmentation] instead of folders.")

@@ -137,8 +137,7 @@ def _open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme
         source, scheme = _open_class_files(paths, reference, scheme, options)
         return _classify(_Prediction(scheme, 0, "one file a class", (), source), options, paths.prediction[0])
     file = open_array(paths.prediction[0], PROBABILITY_KEYS)
-    spatial = squeezed(reference.shape)
-    layout = find_layout(file, spatial, options.axes, may_be_turned=paths.segmentation is not None)
+    layout = find_layout(file, reference, options.axes, may_be_turned=paths.segmentation is not None)
     _check_place(file, reference)
     if not layout.classes and _holds_labels(file, scheme, options):
         return _Prediction(scheme, len(scheme.names), f"label map ({file.dtype})", labels=file)
@@ -173,7 +172,7 @@ def _open_class_files(
     spatial = squeezed(reference.shape)
     sources = []
     for name in order:
-        layout = find_layout(files[name], spatial, options.axes)
+        layout = find_layout(files[name], reference, options.axes)
         if layout.classes:
             raise InputError(files[name].path, f"holds {layout.classes} classes where one was expected.")
         _check_place(files[name], reference)

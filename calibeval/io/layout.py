@@ -11,7 +11,8 @@ from typing import NamedTuple
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import ArrayFile
 
-_REVERSED = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png")  # files that name their axes x first
+_NNUNET_KEYS = ("probabilities", "softmax")  # of its versions 2 and 1
+_X_FIRST = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png")  # files that name their axes x first
 
 
 class Layout(NamedTuple):
@@ -34,25 +35,33 @@ def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def find_layout(
-    file: ArrayFile, spatial: tuple[int, ...], axes: str | None = None, *, may_be_turned: bool = False
+    file: ArrayFile, reference: ArrayFile, axes: str | None = None, *, may_be_turned: bool = False
 ) -> Layout:
     """Find the layout of a prediction.
 
+    Two files that both name their axes x first, or both as stored, share the order of their spatial axes. An array
+    against an image may run either way; nnU-Net's keys say that it runs z, y, x.
+
     Args:
         file: the prediction.
-        spatial: squeezed shape of the reference.
+        reference: the label.
         axes: the file's own axes as the user names them, for example `czyx` (nnU-Net's NPZ) or `xyzc` (NIfTI).
         may_be_turned: a label map beside it can tell how it was turned, so any order of the spatial axes will do.
 
     Raises:
         InputError: no layout fits, or several do.
     """
-    shape = squeezed(file.shape)
+    shape, spatial = squeezed(file.shape), squeezed(reference.shape)
     if axes:
         return _named_layout(file, spatial, axes)
     if shape == spatial:
         return Layout(tuple(range(len(shape))), 0, "of the label's shape")
-    fits = _class_layouts(shape, spatial)
+    same_order = _names_x_first(file) == _names_x_first(reference) or file.member in _NNUNET_KEYS
+    fits = _class_layouts(shape, spatial, reversible=False)
+    if not same_order:
+        fits += _class_layouts(shape, spatial, reversible=True)
+    elif not fits and file.member in _NNUNET_KEYS and not may_be_turned:
+        fits = _class_layouts(shape, spatial, reversible=True)
     if len(fits) > 1:
         found = " or ".join(layout.why for layout in fits)
         raise InputError(file.path, f"its shape {file.shape} can be read as {found}.", "Say which with --axes.")
@@ -63,16 +72,18 @@ def find_layout(
     raise InputError(file.path, _describe_mismatch(file, shape, spatial), _advise(shape, spatial))
 
 
-def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...]) -> list[Layout]:
-    """The layouts with a class axis that fit: classes first or last, spatial axes as in the reference or reversed."""
+def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...], *, reversible: bool) -> list[Layout]:
+    """The layouts with a class axis first or last that fit, with the spatial axes as they are or reversed."""
     n = len(shape)
-    forward, backward = tuple(range(n)), tuple(range(n))[::-1]
-    candidates = {
-        forward: "classes slowest",
-        (n - 1, *forward[:-1]): "classes fastest",
-        (0, *backward[:-1]): "classes slowest and the other axes reversed (x, y, z)",
-        backward: "classes fastest and the other axes reversed (x, y, z)",
-    }
+    if reversible:
+        backward = tuple(range(n))[::-1]
+        candidates = {
+            (0, *backward[:-1]): "classes slowest and the other axes reversed (x, y, z)",
+            backward: "classes fastest and the other axes reversed (x, y, z)",
+        }
+    else:
+        forward = tuple(range(n))
+        candidates = {forward: "classes slowest", (n - 1, *forward[:-1]): "classes fastest"}
     return [
         Layout(order, shape[order[0]], why)
         for order, why in candidates.items()
@@ -115,7 +126,7 @@ def _stored(file: ArrayFile, letters: str) -> str:
 
 
 def _names_x_first(file: ArrayFile) -> bool:
-    return file.path.name.lower().endswith(_REVERSED)
+    return file.path.name.lower().endswith(_X_FIRST)
 
 
 def _describe_mismatch(file: ArrayFile, shape: tuple[int, ...], spatial: tuple[int, ...]) -> str:
