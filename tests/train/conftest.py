@@ -1,5 +1,10 @@
-"""Without torch (extra `train`) nothing here can be imported, except the test of what the command then says."""
+"""Without torch (extra `train`) nothing here can be imported but the test of what the commands then say."""
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("torch") else ["test_*.py"]
+if find_spec("torch"):
+    import torch
+
+    torch.set_num_threads(1)  # networks are tiny here, and threads that wait for each other make them slow
+else:
+    collect_ignore_glob = ["test_*.py"]

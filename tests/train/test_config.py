@@ -1,0 +1,89 @@
+"""Settings of a run: presets, their way through JSON, and refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from calibeval.errors import InputError, UsageError
+from calibeval.train.config import (
+    PRESETS,
+    TrainConfig,
+    config_from_dict,
+    config_to_dict,
+    make_config,
+    parse_settings,
+    parse_size,
+    read_config,
+)
+
+
+def test_presets_are_the_published_protocols():
+    paper = make_config("sdc-paper", data="d", out="o")
+    assert (paper.optimizer, paper.lr, paper.schedule, paper.step_epochs) == ("adam", 1e-3, "step", 50)
+    assert (paper.epochs, paper.batch_size, paper.fold, paper.group_by) == (100, 16, "1/5", "patient")
+    nacl = make_config("nacl-code", data="d", out="o")
+    assert (nacl.batch_size, nacl.augment, nacl.backbone, nacl.size) == (4, False, "unet-nacl", (192, 192))
+    repo = make_config("sdc-repo", data="d", out="o")
+    assert (repo.optimizer, repo.lr, repo.schedule, repo.batch_size, repo.epochs) == ("adamw", 1e-4, "cosine", 4, 200)
+
+
+def test_chosen_settings_win_over_the_preset_and_none_does_not():
+    config = make_config("sdc-repo", data="d", out="o", epochs=3, lr=None)
+    assert (config.epochs, config.lr) == (3, 1e-4)
+
+
+@pytest.mark.parametrize("preset", ["", *PRESETS])
+def test_json_round_trip(preset, tmp_path):
+    config = make_config(preset, data="d", out="o", settings={"alpha": 0.2, "morph": "closing"}, size=(64, 48))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config_to_dict(config)))
+    assert read_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"batch_size": 0}, "--batch-size must be at least 1"),
+        ({"workers": -1}, "--workers must be at least 0"),
+        ({"lr": 0.0}, "--lr must be above 0"),
+        ({"lr": float("nan")}, "--lr must be above 0"),
+        ({"optimizer": "sgd"}, "Unknown optimizer 'sgd'. Known: adam, adamw"),
+        ({"group_by": "site"}, "Unknown group-by 'site'. Known: patient, none"),
+    ],
+)
+def test_values_without_sense(settings, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(data="d", out="o", **settings)
+
+
+def test_unknown_preset():
+    with pytest.raises(UsageError, match="Known: sdc-paper, nacl-code, sdc-repo"):
+        make_config("paper", data="d", out="o")
+
+
+def test_foreign_configuration(tmp_path):
+    with pytest.raises(InputError, match="fields"):
+        config_from_dict({"epochs": 3}, Path("config.json"))
+    path = tmp_path / "config.json"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_config(path)
+    path.write_text("[]")
+    with pytest.raises(InputError, match="expected a JSON object"):
+        read_config(path)
+
+
+def test_settings_on_the_command_line():
+    found = parse_settings(["alpha=0.2", "average_classes=true", "kernel=min", "margin=5", "lam=1e-2"])
+    assert found == {"alpha": 0.2, "average_classes": True, "kernel": "min", "margin": 5, "lam": 0.01}
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        parse_settings(["alpha"])
+
+
+def test_sizes_on_the_command_line():
+    assert parse_size("192") == (192, 192)
+    assert parse_size("192x160") == (192, 160)
+    for text in ("", "big", "0", "1x2x3", "-4"):
+        with pytest.raises(UsageError, match="--size"):
+            parse_size(text)

@@ -1,0 +1,267 @@
+"""The loop: it learns, resumes to the bit, stops when asked, and loses nothing when something breaks."""
+
+import csv
+import json
+import resource
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from data_sets import NAMES, write_nifti, write_nnunet, write_npz_slices
+
+from calibeval.errors import CalibevalError, InputError, UsageError
+from calibeval.train import fit as loop
+from calibeval.train.cases import Volume
+from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from calibeval.train.config import make_config, read_config
+from calibeval.train.fit import Watcher, fit, learning_rate, volume_dsc
+from calibeval.train.models import Network
+from calibeval.train.run import resume_run, start_run
+from calibeval.train.session import make_plan
+
+SMALL = {"width": 4, "epochs": 4, "batch_size": 4, "fold": "1/6", "lr": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_nnunet(tmp_path_factory.mktemp("data"), NAMES)
+
+
+def small(data, out, **settings):
+    return make_config("", data=str(data), out=str(out), **{**SMALL, **settings})
+
+
+def run(config, watcher=None, resume=None):
+    return fit(config, make_plan(config), watcher or Watcher(), resume)
+
+
+def metrics(out):
+    with (out / "metrics.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def stop_after(steps):
+    """A watcher that asks to stop after so many batches."""
+    done = []
+    return Watcher(step=lambda *_: done.append(1), stop=lambda: len(done) >= steps)
+
+
+def test_it_learns_and_leaves_its_records(data, tmp_path):
+    config = small(data, tmp_path / "run", epochs=12, lr=2e-2)
+    plan = make_plan(config)
+    assert (plan.size, plan.network) == ((16, 16), Network("unet", 4, 1, 3))
+    rows = []
+    fitted = fit(config, plan, Watcher(epoch=rows.append))
+    out = tmp_path / "run"
+    history = metrics(out)
+    assert [row["epoch"] for row in history] == list(range(1, 13)) == [row["epoch"] for row in rows]
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert fitted.finished and fitted.best_dsc == max(row["val_DSC"] for row in history) > 0.8
+    for row in history:
+        terms = row["loss_ce"] + row["loss_neighbours"] + row["loss_sdf"]
+        assert terms == pytest.approx(row["loss"])
+    assert read_config(out / "config.json") == config
+    assert json.loads((out / "splits.json").read_text()) == {k: list(v) for k, v in plan.split._asdict().items()}
+    assert len(json.loads((out / "data.json").read_text())["labelsTr/case_000.nii.gz"]) == 64
+    assert json.loads((out / "environment.json").read_text())["torch"] == torch.__version__
+    assert (out / "curves.png").stat().st_size > 1000 and fitted.curves
+    best, last = read_checkpoint(out / "best.pt"), read_checkpoint(out / "last.pt")
+    assert not best.resume and last.resume["progress"]["best_epoch"] == fitted.best_epoch - 1
+    assert best.classes == ("background", "ring", "disc")
+
+
+def test_equal_seeds_give_equal_runs_and_others_do_not(data, tmp_path):
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(small(data, tmp_path / name, epochs=1, seed=seed))
+        weights.append(read_checkpoint(tmp_path / name / "last.pt").weights)
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    assert not torch.equal(weights[0]["head.weight"], weights[2]["head.weight"])
+
+
+@pytest.mark.parametrize("steps", [2, 3, 7])
+def test_resume_is_exact_to_the_bit(data, tmp_path, steps):
+    """Stopped within an epoch, at its end, and later; 12 slices in batches of 4 make 3 steps an epoch."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(small(data, whole))
+    stopped = run(small(data, parts), stop_after(steps))
+    assert not stopped.finished
+    config, checkpoint = resume_run(parts)
+    assert run(config, resume=checkpoint).finished
+    assert metrics(parts) == metrics(whole)
+    for name in ("last.pt", "best.pt"):
+        one, two = read_checkpoint(parts / name), read_checkpoint(whole / name)
+        torch.testing.assert_close(one.weights, two.weights, rtol=0, atol=0)
+    torch.testing.assert_close(one.resume, two.resume)
+
+
+def test_workers_and_accumulation(data, tmp_path):
+    run(small(data, tmp_path / "alone", epochs=1))
+    run(small(data, tmp_path / "helped", epochs=1, workers=1))
+    assert metrics(tmp_path / "alone") == metrics(tmp_path / "helped")
+    halves = run(small(data, tmp_path / "halves", epochs=1, batch_size=2, accumulate=2))
+    assert halves.finished and metrics(tmp_path / "halves") != metrics(tmp_path / "alone")
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path):
+    """Without batch normalisation, four slices at once or two and two are the same step."""
+    for name, settings in (("whole", {"batch_size": 4}), ("parts", {"batch_size": 2, "accumulate": 2})):
+        config = small(data, tmp_path / name, backbone="unet-nacl", epochs=1, augment=False, size=(32, 32), **settings)
+        run(replace(config, loss="mbls"))
+    one, two = (read_checkpoint(tmp_path / name / "last.pt").weights for name in ("whole", "parts"))
+    torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"amp": True}, {"deterministic": True}, {"optimizer": "adamw", "weight_decay": 0.1}]
+)
+def test_other_ways_to_train(data, tmp_path, settings):
+    assert run(small(data, tmp_path / "run", epochs=1, **settings)).finished
+    torch.use_deterministic_algorithms(False)
+
+
+def test_npz_slices_and_ignored_voxels(tmp_path):
+    npz = write_npz_slices(tmp_path / "npz", [f"p{n}_frame{f}" for n in range(3) for f in (1, 2)])
+    config = small(npz, tmp_path / "a", fold="1/3", epochs=1)
+    assert run(config).finished
+    ignoring = write_nnunet(tmp_path / "ignoring", NAMES, labels={"background": 0, "ring": 1, "ignore": 2})
+    assert run(small(ignoring, tmp_path / "b", epochs=1)).finished
+
+
+def test_overfitting_one_batch(data, tmp_path):
+    config = small(data, tmp_path / "run", overfit_batch=True, epochs=60, loss="dicece", width=8)
+    assert run(config).best_dsc > 0.99
+
+
+def test_early_stop(data, tmp_path, monkeypatch):
+    values = iter([0.5, 0.4, 0.6, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(loop, "_validate", lambda _: next(values))
+    fitted = run(small(data, tmp_path / "run", epochs=9, early_stop=2))
+    assert fitted == loop.Fitted(best_epoch=3, best_dsc=0.6, finished=True, curves=True)
+    assert len(metrics(tmp_path / "run")) == 5
+
+
+def test_learning_rates():
+    config = make_config("sdc-paper", data="d", out="o")
+    assert [learning_rate(config, epoch) for epoch in (0, 49, 50, 99)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+    cosine = replace(config, schedule="cosine")
+    assert [learning_rate(cosine, epoch) for epoch in (0, 50)] == pytest.approx([1e-3, 5e-4])
+    assert learning_rate(replace(config, schedule="constant"), 99) == 1e-3
+
+
+def test_volume_dsc_by_hand():
+    label = np.array([[[0, 0, 1, 1, 255, 2]]], np.uint8)
+    predicted = np.array([[[0, 1, 1, 1, 2, 2]]])
+    volume = Volume("v", np.zeros((1, 1, 1, 6), np.float32), label, None)
+    assert volume_dsc(predicted, volume, 4) == pytest.approx((0.8 + 1.0) / 2)  # class 3 is in neither mask
+    assert np.isnan(volume_dsc(np.zeros_like(predicted), volume._replace(label=np.zeros_like(label)), 3))
+
+
+class TestWhenSomethingBreaks:
+    def test_loss_that_is_not_finite(self, data, tmp_path):
+        run(small(data, tmp_path / "run", epochs=2))
+        config, checkpoint = resume_run(tmp_path / "run")
+        before = (tmp_path / "run" / "last.pt").read_bytes()
+        plan = make_plan(config)
+        plan.train[0].image[...] = np.nan
+        with pytest.raises(CalibevalError, match=r"The loss became ce=nan.* in epoch 3, step .*last\.pt holds epoch 2"):
+            fit(replace(config, epochs=4), plan, Watcher(), checkpoint)
+        assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+    def test_labels_outside_the_classes(self, tmp_path):
+        folder = write_nnunet(tmp_path / "data", NAMES)
+        write_nifti(folder / "labelsTr" / "case_003.nii.gz", np.full((3, 16, 16), 7, np.uint8))
+        with pytest.raises(InputError, match=r"label 7 .* stands for no class"):
+            for fold in range(1, 7):
+                make_plan(small(folder, tmp_path / "run", fold=f"{fold}/6"))
+
+    def test_channel_counts_that_differ(self, tmp_path):
+        folder = write_nnunet(tmp_path / "data", NAMES)
+        image = folder / "imagesTr" / "case_002_0000.nii.gz"
+        (folder / "imagesTr" / "case_002_0001.nii.gz").write_bytes(image.read_bytes())
+        with pytest.raises(InputError, match="channel"):
+            for fold in range(1, 7):
+                make_plan(small(folder, tmp_path / "run", fold=f"{fold}/6"))
+
+    def test_empty_fold(self, data, tmp_path):
+        with pytest.raises(UsageError, match="--fold 1/7 leaves a fold empty: 6 cases of 6 patients for 7 folds"):
+            make_plan(small(data, tmp_path / "run", fold="1/7"))
+        npz = write_npz_slices(tmp_path / "npz" / "train", ["a"]).parent
+        with pytest.raises(UsageError, match="nothing could choose the best epoch"):
+            make_plan(small(npz, tmp_path / "run", fold=""))
+
+    def test_size_that_does_not_fit_the_network(self, data, tmp_path):
+        with pytest.raises(UsageError, match="--size 20x16: unet needs multiples of 8"):
+            make_plan(small(data, tmp_path / "run", size=(20, 16)))
+
+    def test_full_disk(self, data, tmp_path):
+        """A limit on file sizes makes the real write fail; the checkpoint of the epoch before stays whole."""
+        out = tmp_path / "run"
+        run(small(data, out, epochs=1))
+        config, checkpoint = resume_run(out)
+        before = (out / "last.pt").read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+        try:
+            with pytest.raises(CalibevalError, match=r"\.pt: cannot be written: File too large. The file .* untouched"):
+                run(replace(config, epochs=2), resume=checkpoint)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (out / "last.pt").read_bytes() == before
+        assert sorted(path.name for path in out.glob(".*")) == []
+        assert run(replace(config, epochs=2), resume=checkpoint).finished
+
+    def test_checkpoint_of_another_model(self, data, tmp_path):
+        out = tmp_path / "run"
+        run(small(data, out, epochs=1))
+        config, checkpoint = resume_run(out)
+        with pytest.raises(InputError, match=r"it is of Network.*width=4.*but the data and settings ask for.*width=8"):
+            run(replace(config, width=8), resume=checkpoint)
+        wrong = checkpoint._replace(weights={"head.weight": torch.zeros(1)})
+        with pytest.raises(InputError, match="its weights are of another network"):
+            run(config, resume=wrong)
+
+    def test_run_folder_that_is_taken(self, data, tmp_path):
+        out = tmp_path / "run"
+        run(small(data, out, epochs=1))
+        with pytest.raises(UsageError, match=r"already holds a run. Go on with it: calibeval train --resume"):
+            start_run(small(data, out))
+
+    def test_unknown_device(self, data, tmp_path):
+        for device, message in (("gpu", "--device gpu"), ("meta", "only cpu and cuda"), ("cuda", "no GPU here")):
+            if device == "cuda" and torch.cuda.is_available():
+                continue
+            with pytest.raises(UsageError, match=message):
+                run(small(data, tmp_path / "run", device=device))
+
+
+class TestCheckpoints:
+    def test_round_trip(self, data, tmp_path):
+        config = small(data, tmp_path)
+        written = Checkpoint(Network("unet", 4, 1, 2), {"w": torch.arange(3.0)}, ("a", "b"), config, {})
+        write_checkpoint(tmp_path / "x.pt", written)
+        found = read_checkpoint(tmp_path / "x.pt")
+        torch.testing.assert_close(found.weights, written.weights)
+        assert found._replace(weights={}) == written._replace(weights={})
+
+    @pytest.mark.parametrize("content", [b"", b"not a checkpoint", "state_dict", "pickle"])
+    def test_foreign_files(self, tmp_path, content):
+        path = tmp_path / "x.pt"
+        if content == "state_dict":
+            torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+        elif content == "pickle":
+            torch.save({"format": 1, "network": Path_that_runs_code()}, path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=r"x\.pt: not a checkpoint of calibeval"):
+            read_checkpoint(path)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(InputError, match="no such checkpoint"):
+            read_checkpoint(tmp_path / "none.pt")
+
+
+class Path_that_runs_code:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code in a checkpoint was run')",))
