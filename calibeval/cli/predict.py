@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from calibeval.cli.console import progress
 from calibeval.cli.train import require_torch
 
 Checkpoint = Annotated[Path, typer.Argument(help="best.pt of a run of `calibeval train`.", show_default=False)]
@@ -31,17 +32,14 @@ def predict(
 ) -> None:
     """Write one probability map per image, (x, y, z, class) in the image's own geometry."""
     require_torch()
-    from calibeval.train.predict import predict_folder
+    from calibeval.train.cases import find_images
+    from calibeval.train.predict import predict_cases
 
-    failures = predict_folder(
-        checkpoint,
-        images,
-        out,
-        tta=tta,
-        device=device,
-        batch_size=batch_size,
-        progress=lambda name: None if quiet else print(f"predict {name}", file=sys.stderr),
-    )
+    cases = list(find_images(images).values())
+    with progress("predicting", len(cases), quiet=quiet) as advance:
+        failures = predict_cases(
+            checkpoint, cases, out, tta=tta, device=device, batch_size=batch_size, progress=advance
+        )
     for failure in failures:
         print(f"calibeval: {failure}", file=sys.stderr)
     print(out)

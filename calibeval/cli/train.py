@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calibeval.cli.console import progress
 from calibeval.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from calibeval.train.config import TrainConfig
     from calibeval.train.fit import Watcher
+    from calibeval.train.run import HeldOut
 
 _INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 _MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
@@ -149,7 +152,8 @@ def _start(
         if data is None:
             config = replace(config, data=str(find_demo_data(Path(scratch if dry_run else config.out))))
         plan = make_plan(config)
-        print(describe_plan(config, plan), file=sys.stderr)
+        if dry_run or (_leads() and not quiet):
+            print(describe_plan(config, plan), file=sys.stderr)
         if not dry_run:
             _run(config, plan, None, quiet=quiet)
 
@@ -172,15 +176,12 @@ def _resume(out: Path, given: dict[str, Any], others: list[Any], *, quiet: bool)
 
 def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> None:
     """Fit, predict, score; exit code 3 when a held-out case failed, 130 when stopped."""
-    import os
-
     from calibeval.train.fit import fit
     from calibeval.train.run import predict_held_out
 
-    leads = os.environ.get("RANK", "0") == "0"
-    with _watching(config, quiet=quiet or not leads) as watcher:
+    with _watching(config, quiet=quiet or not _leads()) as watcher:
         fitted = fit(config, plan, watcher, checkpoint)
-    if not leads:
+    if not _leads():
         return
     if not fitted.finished:
         print(f"stopped; go on with: calibeval train --resume {config.out}", file=sys.stderr)
@@ -188,14 +189,37 @@ def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> Non
     print(f"best validation DSC {fitted.best_dsc:.4f} in epoch {fitted.best_epoch}", file=sys.stderr)
     if not fitted.curves:
         print("curves.png needs matplotlib: pip install 'calibeval[plots]'", file=sys.stderr)
-    held_out = predict_held_out(config, plan, lambda name: None if quiet else print(f"predict {name}", file=sys.stderr))
-    if held_out is None:
+    if not plan.split.test or config.overfit_batch:
+        print("no held-out cases to score", file=sys.stderr)
         return
+    with progress("predicting", len(plan.split.test), quiet=quiet) as advance:
+        held_out = predict_held_out(config, plan, advance)
     for failure in held_out.failures:
         print(f"calibeval: {failure}", file=sys.stderr)
-    print(held_out.score_command)
-    if held_out.failures:
+    failed = _score(held_out, Path(config.out) / "score.csv")
+    print(f"again: {held_out.score_command}")
+    if held_out.failures or failed:
         raise typer.Exit(3)
+
+
+def _leads() -> bool:
+    """Whether this process speaks for all that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _score(held_out: HeldOut, table: Path) -> bool:
+    """Score the held-out cases as `calibeval score` does, and print its summary; whether a case failed."""
+    from calibeval.cli.score_table import print_scores
+    from calibeval.job import plan_job, run_job, write_method
+
+    job = plan_job(held_out.predictions, held_out.labels, metrics=held_out.metrics)
+    scores = list(run_job(job))
+    for method in scores:
+        write_method(table, method, job, held_out.score_command)
+        for case, error in method.errors.items():
+            print(f"calibeval: {method.method}/{case}: {error}", file=sys.stderr)
+    print_scores(scores, {method.method: table for method in scores})
+    return any(method.errors for method in scores)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch.nn import functional
 from calibeval._version import __version__
 from calibeval.errors import InputError, UsageError
 from calibeval.io.classes import ClassScheme
-from calibeval.train.cases import Case, Volume, find_images, read_volume
+from calibeval.train.cases import Case, Volume, read_volume
 from calibeval.train.checkpoint import file_hash, load_network, read_checkpoint, write_bytes
 from calibeval.train.models import BACKBONES
 from calibeval.train.record import write_json
@@ -29,38 +29,6 @@ from calibeval.train.team import choose_device
 TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
 PREPROCESSING = "each channel z-scored over the volume; slices along the third axis; padded with the slice's minimum"
 _COMPRESSION = 1  # probabilities hardly shrink any further
-
-
-def predict_folder(
-    checkpoint_path: Path,
-    images: Path,
-    out: Path,
-    *,
-    tta: str = "none",
-    device: str = "auto",
-    batch_size: int = 16,
-    progress: Callable[[str], None] = lambda _: None,
-) -> list[InputError]:
-    """Predict every image with a checkpoint and write probabilities and a manifest.
-
-    Args:
-        checkpoint_path: `best.pt` or `last.pt` of a run.
-        images: a folder of images, or one image.
-        out: folder of the predictions.
-        tta: key of `TTA`: `none`, or `flip` to average over the flips in plane.
-        device: `auto`, `cpu`, `cuda`, ...
-        batch_size: slices per forward pass.
-        progress: called with each case's name.
-
-    Returns:
-        The images that could not be used; all others are predicted.
-
-    Raises:
-        InputError: the checkpoint is unusable.
-        UsageError: no images, or an unknown device.
-    """
-    cases = list(find_images(images).values())
-    return predict_cases(checkpoint_path, cases, out, tta=tta, device=device, batch_size=batch_size, progress=progress)
 
 
 def predict_cases(
@@ -73,7 +41,24 @@ def predict_cases(
     batch_size: int = 16,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[InputError]:
-    """Predict a list of cases; otherwise as `predict_folder`."""
+    """Predict cases with a checkpoint and write probabilities and a manifest.
+
+    Args:
+        checkpoint_path: `best.pt` or `last.pt` of a run.
+        cases: images, from `calibeval.train.cases.find_images`.
+        out: folder of the predictions.
+        tta: key of `TTA`: `none`, or `flip` to average over the flips in plane.
+        device: `auto`, `cpu`, `cuda`, ...
+        batch_size: slices per forward pass.
+        progress: called with each case's name.
+
+    Returns:
+        The images that could not be used; all others are predicted.
+
+    Raises:
+        InputError: the checkpoint is unusable.
+        UsageError: an unknown device or augmentation.
+    """
     if tta not in TTA:
         raise UsageError(f"Unknown tta {tta!r}. Known: {', '.join(TTA)}.")
     checkpoint = read_checkpoint(checkpoint_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -26,24 +27,33 @@ class HeldOut(NamedTuple):
     Attributes:
         predictions: folder, named after the loss.
         labels: folder of the held-out labels alone; None where each npz holds its own.
-        table: where `score` shall write.
         failures: cases that could not be predicted.
     """
 
     predictions: Path
     labels: Path | None
-    table: Path
     failures: list[InputError]
+
+    @property
+    def metrics(self) -> str:
+        """What can be scored: without geometry no distance in mm."""
+        return "default" if self.labels else "DSC,ECE,CECE,pECE"
 
     @property
     def score_command(self) -> str:
         """The command that scores them."""
-        labels = [str(self.labels)] if self.labels else ["--spacing", "1,1,1"]
-        return shlex.join(["calibeval", "score", str(self.predictions), *labels, "--out", str(self.table)])
+        options = [] if self.metrics == "default" else ["--metrics", self.metrics]
+        return shlex.join(["calibeval", "score", *map(str, filter(None, (self.predictions, self.labels))), *options])
 
 
 def find_demo_data(out: Path) -> Path:
-    """Give `sample_data` of the working directory, or generate the same into the run's folder."""
+    """Give `sample_data` of the working directory, or generate the same into the run's folder.
+
+    Raises:
+        UsageError: several processes would write it at once.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("Several processes need a DATA folder; sample_data is made for one.")
     here = Path("sample_data")
     if (here / "dataset.json").is_file():
         return here
@@ -99,17 +109,15 @@ def describe_plan(config: TrainConfig, plan: Plan) -> str:
     )
 
 
-def predict_held_out(config: TrainConfig, plan: Plan, progress: Callable[[str], None]) -> HeldOut | None:
-    """Predict the held-out cases with the best checkpoint and lay their labels beside; None without such cases."""
+def predict_held_out(config: TrainConfig, plan: Plan, progress: Callable[[str], None]) -> HeldOut:
+    """Predict the held-out cases with the best checkpoint and lay their labels beside."""
     out = Path(config.out)
     cases = [plan.data.cases[name] for name in plan.split.test]
-    if not cases or config.overfit_batch:
-        return None
     predictions = out / "preds" / config.loss.replace(":", "-")
     failures = predict_cases(
         out / "best.pt", cases, predictions, device=config.device, batch_size=config.batch_size, progress=progress
     )
-    return HeldOut(predictions, _copy_labels(plan, cases, out / "labels"), out / "score.csv", failures)
+    return HeldOut(predictions, _copy_labels(plan, cases, out / "labels"), failures)
 
 
 def _copy_labels(plan: Plan, cases: list[Case], folder: Path) -> Path | None:

@@ -128,7 +128,8 @@ def open_session(config: TrainConfig, plan: Plan, team: Team, resume: Checkpoint
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)
     loss = build_loss(config.loss, config.settings, IGNORED)
-    network = build_network(plan.network).to(team.device, memory_format=torch.channels_last)  # faster, CPU and GPU
+    network = build_network(plan.network).to(team.device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; torch forgot its own stub
     if resume:
         if resume.network != plan.network:
             raise InputError(path, f"it is of {resume.network}, but the data and settings ask for {plan.network}.")

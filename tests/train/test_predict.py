@@ -1,0 +1,138 @@
+"""Predictions: native geometry and size, test-time flips, the manifest, and images that cannot be used."""
+
+import hashlib
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
+from torch import nn
+
+from calibeval.errors import InputError, UsageError
+from calibeval.train.cases import find_images
+from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_checkpoint
+from calibeval.train.config import make_config
+from calibeval.train.models import Network, build_network
+from calibeval.train.predict import Predictor, predict_cases
+
+
+def predict_folder(checkpoint, images, out, **options):
+    return predict_cases(checkpoint, list(find_images(images).values()), out, **options)
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A network with random weights, whose batch statistics are not the initial ones."""
+    torch.manual_seed(5)
+    network = Network("unet", 4, 1, 3)
+    built = build_network(network).train()
+    for _ in range(5):
+        built(torch.randn(4, 1, 16, 16))
+    path = tmp_path / "best.pt"
+    config = make_config("", data="d", out="o", loss="sdc")
+    write_checkpoint(path, Checkpoint(network, built.state_dict(), ("background", "ring", "disc"), config, {}))
+    return path
+
+
+def predictor(checkpoint, tta="none", batch_size=16):
+    return Predictor(load_network(read_checkpoint(checkpoint), checkpoint), 8, CPU, batch_size, tta)
+
+
+def standard(image):
+    return ((image - image.mean()) / image.std())[:, None].astype(np.float32)
+
+
+def test_nifti_in_native_geometry(checkpoint, tmp_path):
+    """An odd size and an oblique affine survive; values are those of the network on each z-scored slice."""
+    images, out = tmp_path / "images", tmp_path / "preds"
+    affine = AFFINE.copy()
+    affine[:3, 3] = (-12.5, 4, 30)
+    affine[0, 1] = 0.2
+    image = np.random.default_rng(0).normal(50, 9, (3, 13, 17))
+    write_nifti(images / "a_0000.nii.gz", image.astype(np.float32), affine)
+    assert predict_folder(checkpoint, images, out) == []
+    written = nibabel.load(out / "a.nii.gz")
+    np.testing.assert_allclose(written.affine, affine, atol=1e-6)
+    assert (written.shape, written.get_data_dtype(), written.header.get_xyzt_units()[0]) == (
+        (17, 13, 3, 3), np.float32, "mm"
+    )  # fmt: skip
+    found = np.asarray(written.dataobj)
+    np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+    expected = predictor(checkpoint)(standard(image))
+    np.testing.assert_allclose(found.transpose(2, 3, 1, 0), expected, atol=1e-5)
+
+
+def test_padding_does_not_move_the_slice(checkpoint):
+    """Away from the padded edge, a padded slice gives what a larger slice with the same content gives."""
+    network = nn.Conv2d(1, 3, 3, padding=1)
+    image = np.random.default_rng(0).normal(size=(2, 1, 13, 17)).astype(np.float32)
+    found = Predictor(network, 8, CPU, 16)(image)
+    expected = network(torch.from_numpy(image)).softmax(dim=1).detach().numpy()
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found[:, :, :-1, :-1], expected[:, :, :-1, :-1], atol=1e-6)
+
+
+def test_batches_change_nothing(checkpoint):
+    image = np.random.default_rng(0).normal(size=(5, 1, 16, 16)).astype(np.float32)
+    np.testing.assert_allclose(predictor(checkpoint, batch_size=2)(image), predictor(checkpoint)(image), atol=1e-6)
+
+
+def test_flips_are_averaged(checkpoint):
+    image = np.random.default_rng(0).normal(size=(2, 1, 16, 16)).astype(np.float32)
+    plain, flipped = predictor(checkpoint), predictor(checkpoint, "flip")
+    parts = [np.flip(plain(np.ascontiguousarray(np.flip(image, axes))), axes) for axes in ((), (2,), (3,), (2, 3))]
+    np.testing.assert_allclose(flipped(image), np.mean(parts, axis=0), atol=1e-6)
+    mirrored = flipped(np.ascontiguousarray(np.flip(image, 3)))
+    np.testing.assert_allclose(mirrored, np.flip(flipped(image), 3), atol=1e-6)
+
+
+def test_manifest(checkpoint, tmp_path):
+    folder = write_nnunet(tmp_path / "data", NAMES[:2])
+    predict_folder(checkpoint, folder / "imagesTr", tmp_path / "preds", tta="flip")
+    manifest = json.loads((tmp_path / "preds" / "manifest.json").read_text())
+    assert manifest["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert (manifest["tta"], manifest["cases"]) == ("flip", NAMES[:2])
+    assert manifest["classes"] == ["background", "ring", "disc"] and "z-scored" in manifest["preprocessing"]
+    assert sorted(path.name for path in (tmp_path / "preds").glob("*.nii.gz")) == [f"{n}.nii.gz" for n in NAMES[:2]]
+
+
+def test_equal_inputs_give_equal_bytes(checkpoint, tmp_path):
+    folder = write_nnunet(tmp_path / "data", NAMES[:1])
+    for out in ("a", "b"):
+        predict_folder(checkpoint, folder / "imagesTr", tmp_path / out)
+    assert (tmp_path / "a/case_000.nii.gz").read_bytes() == (tmp_path / "b/case_000.nii.gz").read_bytes()
+
+
+def test_npz_keeps_its_label(checkpoint, tmp_path):
+    write_npz_slices(tmp_path / "npz", ["p1"])
+    assert predict_folder(checkpoint, tmp_path / "npz", tmp_path / "preds") == []
+    with np.load(tmp_path / "preds" / "p1.npz") as found:
+        assert found["probs"].shape == (3, *SHAPE) and found["probs"].dtype == np.float32
+        np.testing.assert_array_equal(found["label"], disc_case(0)[1])
+
+
+def test_bad_images_cost_only_themselves(checkpoint, tmp_path):
+    folder = write_nnunet(tmp_path / "data", NAMES[:3])
+    images = folder / "imagesTr"
+    (images / "case_000_0000.nii.gz").write_bytes(b"broken")
+    (images / "case_002_0001.nii.gz").write_bytes((images / "case_002_0000.nii.gz").read_bytes())
+    failures = predict_folder(checkpoint, images, tmp_path / "preds")
+    assert [failure.path.name for failure in failures] == ["case_000_0000.nii.gz", "case_002_0000.nii.gz"]
+    assert "'case_002' has 2 channels, but the network was trained with 1" in str(failures[1])
+    assert json.loads((tmp_path / "preds" / "manifest.json").read_text())["cases"] == ["case_001"]
+
+
+def test_refusals(checkpoint, tmp_path):
+    with pytest.raises(UsageError, match="no image found"):
+        predict_folder(checkpoint, tmp_path / "none", tmp_path / "preds")
+    write_nnunet(tmp_path / "data", NAMES[:1])
+    images = tmp_path / "data" / "imagesTr"
+    with pytest.raises(UsageError, match="Unknown tta 'rotate'"):
+        predict_folder(checkpoint, images, tmp_path / "preds", tta="rotate")
+    with pytest.raises(InputError, match="no such checkpoint"):
+        predict_folder(tmp_path / "none.pt", images, tmp_path / "preds")
