@@ -24,6 +24,7 @@ EXACT_LIMIT = 1_000_000  # enumerate all arrangements of the labels up to this n
 SAMPLES = (999, 9_999)  # smallest and largest number of sampled arrangements
 _SHUFFLES = 100_000_000  # aim for no more shuffled elements than these, which take about a second
 _CHUNK = 500_000  # elements at once, so that they stay in the processor's cache
+_LARGEST_LOG = 700.0  # of a number that is still a float
 _TOLERANCE = 1e-9  # relative; arrangements that tie with the observed one count as at least as extreme
 
 
@@ -132,9 +133,8 @@ def permutation_test(cluster_scores: Array, seed: int, tick: Callable[[int, int]
         tick: called with (arrangements done, arrangements in all).
     """
     clusters, k = cluster_scores.shape
-    # logarithms, since k! of 200 methods is no float
-    log_arrangements = (clusters - 1) * math.lgamma(k + 1)
-    smallest = math.exp(-log_arrangements)
+    log_arrangements = (clusters - 1) * math.lgamma(k + 1)  # the number itself may have a million digits
+    smallest = 1 / math.factorial(k) ** (clusters - 1) if log_arrangements < _LARGEST_LOG else 0.0
     centred = cluster_scores - cluster_scores.mean(axis=1, keepdims=True)
     threshold = float((centred.sum(axis=0) ** 2).sum()) - _TOLERANCE * max(1.0, float((centred**2).sum()))
     if log_arrangements <= math.log(EXACT_LIMIT) and math.lgamma(k + 1) <= math.log(EXACT_LIMIT):
