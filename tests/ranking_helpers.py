@@ -40,5 +40,7 @@ def design_of(values: np.ndarray, metrics: tuple[str, ...] | None = None, datase
     units = tuple(Unit(datasets[i] if datasets else "A", f"c{i}") for i in range(u))
     states = np.full(values.shape, OK, dtype=np.int8)
     methods = tuple(f"m{j}" for j in range(k))
-    scores = Scores(methods, names, ("lower",) * m, units, values.astype(float), states, has_cases=True)
+    scores = Scores(
+        methods, names, ("lower",) * m, units, values.astype(float), states, True, np.zeros((u, m), dtype=bool)
+    )
     return make_design(scores, "error")[0]

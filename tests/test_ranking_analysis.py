@@ -99,7 +99,7 @@ def test_all_equal(tmp_path):
     assert document["friedman"]["chi2"] is None
     assert document["friedman"]["permutation_p"] == 1
     assert any("tied in every block" in warning for warning in ranking.warnings)
-    assert ranking.verdict[0] == "m0, m1 and m2 have the best mean rank (2.00) of 3 methods."
+    assert ranking.verdict[0] == "m0, m1 and m2 share the best mean rank (2.00) of 3 methods."
 
 
 def test_one_case(tmp_path):
@@ -213,6 +213,29 @@ def test_dependence_on_the_empty_rule_is_said(tmp_path):
     assert worst.overall.rank.tolist() == [2, 1]
     assert worst.design.complete.all()
     assert any("recomputed from the class rows under the empty rule 'worst'" in note for note in worst.notes)
+
+
+def test_means_over_different_classes_are_counted(tmp_path):
+    """A method that misses one of two structures has its mean over the easier one only."""
+    nan = float("nan")
+    rows = []
+    for name in ("m0", "m1"):
+        for c in range(3):
+            missed = name == "m0" and c == 0
+            rows += [Row(name, "A", f"c{c}", "liver", "HD95", 2.0, "mm")]
+            rows += [
+                Row(name, "A", f"c{c}", "tumour", "HD95", nan, "mm", "empty_prediction", "diagonal_mm=300")
+                if missed
+                else Row(name, "A", f"c{c}", "tumour", "HD95", 20.0, "mm")
+            ]
+            rows += [Row(name, "A", f"c{c}", "mean", "HD95", 2.0 if missed else 11.0, "mm")]
+    write_table(tmp_path / "s.csv", rows, signature=SIGNATURE)
+    ranking = rank_tables([tmp_path / "s.csv"], RankSettings(bootstrap=0))
+    assert ranking.overall.rank.tolist() == [1, 2]
+    assert any("in 1 of 3 cases the mean over classes leaves out a class" in text for text in ranking.warnings)
+    worst = rank_tables([tmp_path / "s.csv"], RankSettings(bootstrap=0, empty="worst"))
+    assert worst.overall.rank.tolist() == [2, 1]
+    assert not any("leaves out a class" in text for text in worst.warnings)
 
 
 def test_other_definitions_in_the_table_are_tried(tmp_path):

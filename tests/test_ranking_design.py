@@ -27,7 +27,7 @@ def scores_of(values, states=None, better=None):
     names = ("ECE", "HD95", "DSC")[:m]
     units = tuple(Unit("A", f"c{i}") for i in range(u))
     better = better or ("lower", "lower", "higher")[:m]
-    return Scores(tuple("pqrs"[:k]), names, better, units, values, states, True)
+    return Scores(tuple("pqrs"[:k]), names, better, units, values, states, True, np.zeros((u, m), dtype=bool))
 
 
 def test_directions():

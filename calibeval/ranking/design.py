@@ -278,4 +278,10 @@ def _count_left_out(scores: Scores, states: NDArray[np.int8], complete: NDArray[
                     "method that misses a structure (see --empty worst)."
                 )
             warnings.append(text)
+        uneven = int((scores.uneven & complete)[:, j].sum())
+        if uneven:
+            warnings.append(
+                f"{metric}: in {uneven} of {len(scores.units)} cases the mean over classes leaves out a class for some "
+                "methods only, which favours a method that misses a structure (see --empty worst)."
+            )
     return warnings

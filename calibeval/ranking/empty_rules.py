@@ -13,13 +13,12 @@ import numpy as np
 from calibeval.empty import apply_rule
 from calibeval.errors import TableError
 from calibeval.metrics import METRICS
-from calibeval.ranking.scores import Array
+from calibeval.ranking.scores import EMPTY_STATUSES, Array
 from calibeval.table import ALL, MEAN
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STATUSES = ("both_empty", "empty_reference", "empty_prediction")
 _DIAGONAL = -1.0  # stands for the image's diagonal until it is looked up in the row's note
 # Metrics that know empty masks; a difference of volumes has a value or none under every rule.
 _METRICS = tuple(
@@ -30,15 +29,15 @@ _UNDEFINED_WITHOUT = {"precision": "empty_prediction", "recall": "empty_referenc
 
 
 def apply_empty_rule(frame: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """Recompute the `mean` rows of overlaps and distances from the class rows under an empty rule.
+    """Recompute the class rows of overlaps and distances, and from these the `mean` rows, under an empty rule.
 
     Args:
         frame: rows of score tables, columns as `calibeval.table.COLUMNS`.
         rule: key of `EMPTY_RULES`.
 
     Returns:
-        The frame with new values in the `mean` rows; a mean is over the classes that have a value under the rule,
-        and NaN where none has. Rows of other metrics, and cases without class rows, stay as they are.
+        The frame with new values; a mean is over the classes that have a value under the rule, and NaN where none
+        has. Rows of other metrics, and cases without class rows, stay as they are.
 
     Raises:
         TableError: the rule needs the image's diagonal and the table does not hold it.
@@ -48,19 +47,20 @@ def apply_empty_rule(frame: pd.DataFrame, rule: str) -> pd.DataFrame:
     if classes.empty:
         return frame
     keys = ["method", "dataset", "case", "metric"]
-    grouped = classes.assign(value=_values(classes, rule)).groupby(keys, sort=False)["value"]
-    means = grouped.mean().rename("new").to_frame().assign(known=True)
+    classes = classes.assign(value=_values(classes, rule))
+    means = classes.groupby(keys, sort=False)["value"].mean().rename("new").to_frame().assign(known=True)
     wanted = (frame["class"] == MEAN) & names & ~frame["status"].isin(("missing", "failed"))
     rows = frame.loc[wanted, keys].join(means, on=keys)
     rows = rows[rows["known"].notna()]
     result = frame.copy()
+    result.loc[classes.index, "value"] = classes["value"]
     result.loc[rows.index, "value"] = rows["new"]
     return result
 
 
 def has_empty_masks(frame: pd.DataFrame) -> bool:
     """Whether an empty rule could change a value: some class row has an empty mask."""
-    return bool((frame["status"].isin(STATUSES) & frame["metric"].isin(_METRICS)).any())
+    return bool((frame["status"].isin(EMPTY_STATUSES) & frame["metric"].isin(_METRICS)).any())
 
 
 def formula_value(metric: str, status: str) -> float:
@@ -75,7 +75,7 @@ def _values(classes: pd.DataFrame, rule: str) -> Array:
     values = classes["value"].to_numpy(dtype=np.float64, copy=True)
     for metric in _METRICS:
         of_metric = (classes["metric"] == metric).to_numpy()
-        for status in STATUSES if of_metric.any() else ():
+        for status in EMPTY_STATUSES if of_metric.any() else ():
             given = apply_rule(rule, metric, status, formula_value(metric, status), _DIAGONAL)
             values[of_metric & (classes["status"] == status).to_numpy()] = given
     needed = values == _DIAGONAL

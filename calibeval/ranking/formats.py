@@ -15,7 +15,7 @@ from calibeval.ranking.verdict import p_text, rank_text, units_text
 
 _COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
 _PLAIN_COLUMNS = 5  # columns before those of metrics
-_GAP = 3  # between columns
+_GAP = 2  # between columns
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     mark: "\\" + mark for mark in "&%$#_{}"
 }
@@ -155,7 +155,7 @@ def _drawn(header: list[str], rows: list[list[str]], width: int) -> list[str]:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
     for name in header:
         table.add_column(
             name, justify="left" if name == "method" else "right", no_wrap=name != "method", overflow="fold"

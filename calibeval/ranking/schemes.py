@@ -75,6 +75,11 @@ def mean_ranks(
         draws: (b, n) units of each bootstrap draw; None gives the data themselves, b = 1.
         tick: called with (draws done, draws in all).
     """
+    found = _mean_ranks(design, plan, draws, tick)
+    return MeanRanks(round_means(found.overall), round_means(found.per_metric))
+
+
+def _mean_ranks(design: Design, plan: Plan, draws: NDArray[np.intp] | None, tick: Tick | None) -> MeanRanks:
     if plan.scheme == "test":
         return _tested(design, plan, draws, tick)
     if draws is None:

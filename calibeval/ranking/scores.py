@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Better = Literal["higher", "lower", "zero"]
 Array = NDArray[np.float64]
 OK, UNDEFINED, FAILED, ABSENT = range(4)  # states of a cell
+EMPTY_STATUSES = ("both_empty", "empty_reference", "empty_prediction")
 
 
 class Unit(NamedTuple):
@@ -42,6 +43,7 @@ class Scores(NamedTuple):
         values: (u, m, k) in the metric's own unit; NaN where there is none.
         states: (u, m, k) of `OK`, `UNDEFINED` (no value by the empty rule), `FAILED`, `ABSENT` (no row).
         has_cases: False when the units are the data sets of wide CSVs.
+        uneven: (u, m) whether the mean over classes leaves out a class for some methods only.
     """
 
     methods: tuple[str, ...]
@@ -51,6 +53,7 @@ class Scores(NamedTuple):
     values: Array
     states: NDArray[np.int8]
     has_cases: bool
+    uneven: NDArray[np.bool_]
 
 
 def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
@@ -115,7 +118,8 @@ def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, 
     failed[unit[bad], method[bad]] = True
     states[(states == ABSENT) & failed[:, None, :]] = FAILED  # a failed case need not have a row for each metric
     names = tuple(Unit(str(dataset), str(case)) for dataset, case in units)
-    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases)
+    uneven = _uneven(frame, (unit, column.to_numpy(), method), states)
+    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases, uneven)
 
 
 def _metrics_held(tables: Tables) -> list[str]:
@@ -132,6 +136,24 @@ def _class_wanted(tables: Tables) -> NDArray[np.bool_]:
     for name in set(frame["metric"]) - set(METRICS):
         row_of[name] = _row_of_unknown(frame, name)
     return (frame["class"] == frame["metric"].map(row_of)).to_numpy()
+
+
+def _uneven(
+    frame: pd.DataFrame, where: tuple[NDArray[Any], ...], states: NDArray[np.int8]
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Cells in which the methods' means are over different classes, since some have a class without value."""
+    u, m, k = states.shape
+    masks = frame["metric"].isin([name for name, metric in METRICS.items() if MEAN in metric.rows])
+    undefined = masks & frame["value"].isna() & frame["status"].isin(EMPTY_STATUSES) & (frame["class"] != MEAN)
+    rows = undefined.to_numpy() & (where[1] >= 0)
+    left_out: dict[tuple[int, int], dict[int, set[str]]] = {}
+    for unit, metric, method, name in zip(*(index[rows] for index in where), frame["class"][rows], strict=True):
+        left_out.setdefault((unit, metric), {}).setdefault(method, set()).add(name)
+    uneven = np.zeros((u, m), dtype=bool)
+    for cell, by_method in left_out.items():
+        sets = [by_method.get(method, set()) for method in range(k) if states[*cell, method] == OK]
+        uneven[cell] = any(one != sets[0] for one in sets)
+    return uneven
 
 
 def _row_of_unknown(frame: pd.DataFrame, metric: str) -> str:

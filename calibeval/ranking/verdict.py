@@ -121,12 +121,14 @@ def test_name(ranking: Ranking) -> str:
 def _first(ranking: Ranking) -> str:
     first = [name for name, place in zip(ranking.methods, ranking.overall.rank, strict=True) if place == 1]
     best = ranking.overall.mean_rank.min()
-    share = "have" if len(first) > 1 else "has"
+    share = "share" if len(first) > 1 else "has"
     return f"{names(first)} {share} the best mean rank ({rank_text(best)}) of {len(ranking.methods)} methods."
 
 
 def _difference(ranking: Ranking) -> str:
     test, alpha = ranking.friedman.cluster_permutation, ranking.settings.alpha
+    if math.isnan(ranking.friedman.chi2):
+        return "All methods are tied in every block: nothing here tells them apart."
     if ranking.friedman.n_clusters == 1:
         return (
             f"With {units_text(ranking)} nothing is repeated independently, so no test can tell a difference between "
@@ -167,14 +169,17 @@ def _against_control(ranking: Ranking) -> str:
     found = ranking.control.p < ranking.settings.alpha
     better = [name for name, yes in zip(ranking.methods, found & (means < own), strict=True) if yes]
     worse = [name for name, yes in zip(ranking.methods, found & (means > own), strict=True) if yes]
+    same = [name for name in ranking.methods if name not in (control, *better, *worse)]
     return (
         f"Against the control {control} (Holm over {len(means) - 1} comparisons, {units_text(ranking)}): "
-        f"better {names(better)}; worse {names(worse)}; the others are not told apart from it."
+        f"better {names(better)}; worse {names(worse)}; not told apart from it {names(same)}."
     )
 
 
 def _stability(ranking: Ranking) -> str:
     if not len(ranking.overall.drawn_ranks) or len(ranking.design.units) < _FEW_UNITS:
+        return ""
+    if (ranking.overall.rank == 1).sum() > 1:
         return ""
     leader = ranking.best_first()[0]
     low, high = ranking.overall.rank_interval[:, leader]
@@ -261,10 +266,14 @@ def _few_units(ranking: Ranking) -> str:
 def _joint_blocks(ranking: Ranking) -> str:
     if ranking.settings.blocks != "case" or len(ranking.design.metrics) == 1:
         return ""
-    return (
-        f"The joint test ranks each of {units_text(ranking)} by the mean rank over {len(ranking.design.metrics)} "
-        "metrics; such means vary less than single ranks, so Nemenyi's critical difference is conservative here."
+    text = (
+        f"The joint tests rank each of {units_text(ranking)} by the mean rank over {len(ranking.design.metrics)} "
+        "metrics; such means vary less than single ranks, so Nemenyi's critical difference is too wide"
     )
+    if not ranking.friedman.cluster_permutation.p < ranking.settings.alpha:
+        return f"{text}."
+    counts = {name: int((ranking.posthoc.adjusted(name) < ranking.settings.alpha).sum()) // 2 for name in _TESTS}
+    return f"{text}. Pairs told apart: {', '.join(f'{count} by {name}' for name, count in counts.items())}."
 
 
 def _other_choices(ranking: Ranking) -> list[str]:
@@ -281,11 +290,11 @@ def _other_choices(ranking: Ranking) -> list[str]:
 
 def _choices_text(items: Sequence[Alternative]) -> str:
     what, preposition = _DEPENDS[items[0].kind]
-    texts = [
-        f"{preposition} {item.name} {names(item.first)} {'are' if len(item.first) > 1 else 'is'} first "
-        f"(Kendall's tau {item.kendall_tau:.2f})"
-        for item in items[:_NAMED]
-    ]
+    texts = []
+    for item in items[:_NAMED]:
+        verb = "are" if len(item.first) > 1 else "is"
+        tau = "no order" if math.isnan(item.kendall_tau) else f"Kendall's tau {item.kendall_tau:.2f}"
+        texts.append(f"{preposition} {item.name} {names(item.first)} {verb} first ({tau})")
     return f"{what}: {'; '.join(texts)}."
 
 
