@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,10 +116,19 @@ def train(
         "overfit_batch": overfit_batch,
     }  # fmt: skip
     given = {name: value for name, value in chosen.items() if value is not None}
-    if resume:
-        _resume(resume, given, others=[data, out, preset or None], quiet=quiet)
-    else:
-        _start(data, out, preset, given, dry_run=dry_run, quiet=quiet)
+    with _plain_warnings():
+        if resume:
+            _resume(resume, given, others=[data, out, preset or None], quiet=quiet)
+        else:
+            _start(data, out, preset, given, dry_run=dry_run, quiet=quiet)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show a warning as one line for people, without source lines."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"calibeval: {message}", file=sys.stderr)
+        yield
 
 
 def require_torch() -> None:

@@ -7,6 +7,7 @@ indices, with `IGNORED` where they do not count. Loads no torch.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,9 @@ from calibeval.io.cases import LABEL_KEYS
 from calibeval.io.classes import ClassScheme, make_scheme, read_labels
 from calibeval.io.geometry import Geometry, check_same_place
 from calibeval.train.folds import Split
+from calibeval.workers import available_memory
 
+_GIB = 2**30
 _CHANNEL = re.compile(r"_\d{4}$")
 _SLICE = re.compile(r"[_-](slice|sl|s|z)[_-]?(\d+)$", re.IGNORECASE)
 
@@ -101,6 +104,21 @@ def find_images(path: Path) -> dict[str, Case]:
     if not cases:
         raise UsageError(f"{path}: no image found. Expected .nii.gz, .mha, .nrrd, .png or .npz files.")
     return cases
+
+
+def check_memory(cases: Iterable[Case]) -> None:
+    """Refuse, before reading, images that would not fit into memory.
+
+    Raises:
+        UsageError: they would not.
+    """
+    files = (open_array(path, ("image",)) for case in cases for path in case.images)
+    needed, free = sum(math.prod(file.shape) for file in files) * 4, available_memory()
+    if needed > free:
+        raise UsageError(
+            f"The images for training and validation take {needed / _GIB:.1f} GiB in memory, where {free / _GIB:.1f} "
+            f"GiB are free. Crop or resample them first, or train on fewer."
+        )
 
 
 def read_volume(case: Case, scheme: ClassScheme) -> Volume:

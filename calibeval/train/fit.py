@@ -80,7 +80,7 @@ def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | 
         if team.leads and not resume:
             write_origin(config, plan.data, plan.split)
         progress = session.progress
-        loader = make_loader(session.slices, session.order, config.workers)
+        loader = make_loader(session.slices, session.order, session.loss, plan.network.classes, config.workers)
         while progress.epoch < config.epochs and not _patience_is_over(session):
             started = time.perf_counter()
             session.order.go_to(progress.epoch, progress.step)

@@ -13,7 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from calibeval.errors import InputError, UsageError
 from calibeval.statistics import IGNORED
-from calibeval.train.cases import DataSet, Volume, find_data, read_volume
+from calibeval.train.cases import DataSet, Volume, check_memory, find_data, read_volume
 from calibeval.train.checkpoint import Checkpoint, load_weights, write_checkpoint
 from calibeval.train.config import TrainConfig
 from calibeval.train.folds import Split, split_cases
@@ -99,11 +99,12 @@ def make_plan(config: TrainConfig) -> Plan:
     """Find, split and read the data, and settle the network.
 
     Raises:
-        UsageError: no data, an empty fold, or a size that does not fit the network.
+        UsageError: no data, an empty fold, too little memory, or a size that does not fit the network.
         InputError: an unusable file.
     """
     data = find_data(Path(config.data))
     split = _choose_split(config, data)
+    check_memory(data.cases[name] for name in (*split.train, *split.val))
     train = read_volumes(data, split.train)
     val = read_volumes(data, split.val)
     channels, classes = _channels_and_classes(data, (*train, *val))
@@ -135,9 +136,7 @@ def open_session(config: TrainConfig, plan: Plan, team: Team, resume: Checkpoint
             raise InputError(path, f"it is of {resume.network}, but the data and settings ask for {plan.network}.")
         load_weights(network, resume, path)
     augment = config.augment and not config.overfit_batch
-    slices = SliceSet(
-        plan.train, size=plan.size, loss=loss, classes=plan.network.classes, augment=augment, seed=config.seed
-    )
+    slices = SliceSet(plan.train, size=plan.size, ignore_index=IGNORED, augment=augment, seed=config.seed)
     order = EpochOrder(
         len(slices), config.batch_size, seed=config.seed, rank=team.rank, world=team.world, fixed=config.overfit_batch
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,13 +35,12 @@ class Ticket(NamedTuple):
 
 
 class SliceSet(Dataset[Batch]):
-    """Training slices of volumes: `image` (channels, H, W), `label` (H, W), and the loss's targets.
+    """Training slices of volumes: `image` (channels, H, W) and `label` (H, W).
 
     Args:
         volumes: with labels.
         size: height and width that every slice is cropped or padded to; padding is ignored by the loss.
-        loss: its `targets` are computed after augmentation.
-        classes: number of classes.
+        ignore_index: label of the padding.
         augment: whether to change slices at random.
         seed: of the changes.
     """
@@ -50,12 +50,11 @@ class SliceSet(Dataset[Batch]):
         volumes: Sequence[Volume],
         *,
         size: tuple[int, int],
-        loss: SegmentationLoss,
-        classes: int,
+        ignore_index: int,
         augment: bool,
         seed: int,
     ) -> None:
-        self.volumes, self.size, self.loss, self.classes = volumes, size, loss, classes
+        self.volumes, self.size, self.ignore_index = volumes, size, ignore_index
         self.augment, self.seed = augment, seed
         self.index = [(v, z) for v, volume in enumerate(volumes) for z in range(len(volume.image))]
 
@@ -69,11 +68,10 @@ class SliceSet(Dataset[Batch]):
             raise ValueError(f"case {volume.name} has no label")
         image, label = torch.from_numpy(volume.image[z]), torch.from_numpy(volume.label[z].astype(np.int64))
         random = np.random.default_rng([self.seed, ticket.epoch, ticket.position])
-        image, label = fit_to_size(image, label, self.size, self.loss.ignore_index, random if self.augment else None)
+        image, label = fit_to_size(image, label, self.size, self.ignore_index, random if self.augment else None)
         if self.augment:
-            image, label = augment_slice(image, label, self.loss.ignore_index, random)
-        targets = self.loss.targets(label[None], self.classes, image[None])
-        return {"image": image, "label": label, **{name: target[0] for name, target in targets.items()}}
+            image, label = augment_slice(image, label, self.ignore_index, random)
+        return {"image": image, "label": label}
 
 
 def fit_to_size(
@@ -152,12 +150,21 @@ class EpochOrder(Sampler[list[Ticket]]):
             yield [Ticket(int(order[position]), self.epoch, position) for position in positions]
 
 
-def make_loader(slices: SliceSet, order: EpochOrder, workers: int) -> DataLoader[Batch]:
-    """Load batches in the given order; workers stay alive between epochs."""
+def make_loader(
+    slices: SliceSet, order: EpochOrder, loss: SegmentationLoss, classes: int, workers: int
+) -> DataLoader[Batch]:
+    """Load batches in the given order, with the loss's targets; workers stay alive between epochs."""
     return DataLoader(
         slices,
         batch_sampler=order,
+        collate_fn=partial(_with_targets, loss, classes),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _with_targets(loss: SegmentationLoss, classes: int, items: list[Batch]) -> Batch:
+    """Stack slices, and compute the targets of the augmented labels for the whole batch at once."""
+    image, label = (torch.stack([item[name] for item in items]) for name in ("image", "label"))
+    return {"image": image, "label": label, **loss.targets(label, classes, image)}

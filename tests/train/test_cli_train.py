@@ -187,6 +187,14 @@ def test_without_torch_the_pip_command_is_printed(tmp_path, arguments):
     assert "pip install 'calibeval[train]'" in process.stderr and "Traceback" not in process.stderr
 
 
+def test_warnings_are_lines_for_people(data, tmp_path):
+    process = subprocess.run(
+        **command("train", data, "--loss", "sdc:authors", "--fold", "1/6", "--dry-run"), check=False
+    )
+    first = process.stderr.splitlines()[0]
+    assert first.startswith("calibeval: The SDC authors' released distance term") and ".py" not in process.stderr
+
+
 def test_help_loads_no_torch_and_lists_every_choice():
     code = (
         "import sys; from typer.testing import CliRunner; from calibeval.cli import app; "

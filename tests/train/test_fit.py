@@ -191,6 +191,11 @@ class TestWhenSomethingBreaks:
         with pytest.raises(UsageError, match="nothing could choose the best epoch"):
             make_plan(small(npz, tmp_path / "run", fold=""))
 
+    def test_images_larger_than_memory(self, data, tmp_path, monkeypatch):
+        monkeypatch.setattr("calibeval.train.cases.available_memory", lambda: 1000.0)
+        with pytest.raises(UsageError, match=r"take 0\.0 GiB in memory, where 0\.0 GiB are free"):
+            make_plan(small(data, tmp_path / "run"))
+
     def test_size_that_does_not_fit_the_network(self, data, tmp_path):
         with pytest.raises(UsageError, match="--size 20x16: unet needs multiples of 8"):
             make_plan(small(data, tmp_path / "run", size=(20, 16)))

@@ -18,8 +18,11 @@ def volume(slices=5, height=20, width=14, channels=1, seed=0):
 
 
 def slice_set(augment=True, seed=7, size=(16, 16)):
-    loss = SDCLoss(ignore_index=IGNORED)
-    return SliceSet([volume(), volume(seed=1)], size=size, loss=loss, classes=3, augment=augment, seed=seed)
+    return SliceSet([volume(), volume(seed=1)], size=size, ignore_index=IGNORED, augment=augment, seed=seed)
+
+
+def loader(workers=0, **settings):
+    return make_loader(slice_set(**settings), EpochOrder(10, 4, seed=1), SDCLoss(ignore_index=IGNORED), 3, workers)
 
 
 def test_crop_and_pad_by_hand():
@@ -64,12 +67,12 @@ def test_turning_an_oblong_slice_keeps_its_shape():
         assert 256 * 0.9**2 * 0.9 < (moved == 1).sum() < 256 * 1.1**2 * 1.1
 
 
-def test_targets_follow_the_augmented_label():
-    item = slice_set()[Ticket(3, 2, 11)]
-    expected = SDCLoss(ignore_index=IGNORED).targets(item["label"][None], 3)
-    assert set(item) == {"image", "label", "neighbours", "sdf"}
+def test_targets_follow_the_augmented_labels():
+    batch = next(iter(loader()))
+    expected = SDCLoss(ignore_index=IGNORED).targets(batch["label"], 3)
+    assert set(batch) == {"image", "label", "neighbours", "sdf"}
     for name, target in expected.items():
-        torch.testing.assert_close(item[name], target[0], rtol=0, atol=0)
+        torch.testing.assert_close(batch[name], target, rtol=0, atol=0)
 
 
 def test_a_slice_depends_on_its_ticket_alone():
@@ -121,7 +124,4 @@ def test_a_fixed_order_repeats_itself():
 
 
 def test_workers_change_nothing():
-    order = EpochOrder(10, 4, seed=1)
-    alone = list(make_loader(slice_set(), order, workers=0))
-    helped = list(make_loader(slice_set(), order, workers=1))
-    torch.testing.assert_close(alone, helped, rtol=0, atol=0)
+    torch.testing.assert_close(list(loader()), list(loader(workers=1)), rtol=0, atol=0)

@@ -1,0 +1,71 @@
+"""What each loss adds to a training step over plain cross-entropy: python tests/train/benchmark_step.py [BACKBONE]
+
+One batch as in the SDC paper, 16 x 1 x 224 x 224 with 4 classes. Times are CPU seconds of one thread, the least of
+some repetitions, so that other work on the machine hardly matters. `targets` is what data workers do per batch.
+"""
+
+import sys
+import time
+import warnings
+
+import torch
+
+from calibeval.train.losses import LOSSES, LabelSmoothingLoss, build_loss
+from calibeval.train.models import BACKBONES, Network, build_network
+
+SHAPE, CLASSES, REPEATS = (16, 224, 224), 4, 5
+
+
+def heart(images, height, width):
+    """Labels like a short-axis slice: a disc in a ring, and a crescent beside them."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    labels = torch.zeros(images, height, width, dtype=torch.long)
+    for index in range(images):
+        centre = torch.hypot(y - 112.0 - index, x - 120.0)
+        beside = torch.hypot(y - 112.0, (x - 80.0) / 0.7)
+        labels[index] = torch.where(centre < 25, 3, torch.where(centre < 36, 2, (beside < 30).long()))
+    return labels
+
+
+def least(function, repeats=REPEATS):
+    """CPU seconds of the quickest call."""
+    times = []
+    for _ in range(repeats):
+        started = time.process_time()
+        function()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def network_step(backbone):
+    """CPU seconds of one forward and backward pass of the network alone."""
+    network = build_network(Network(backbone, BACKBONES[backbone].width, 1, CLASSES)).to(
+        memory_format=torch.channels_last
+    )
+    image = torch.randn(SHAPE[0], 1, *SHAPE[1:])
+    return least(lambda: network(image).square().mean().backward(), repeats=2)
+
+
+def main():
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    backbone = sys.argv[1] if len(sys.argv) > 1 else "unet"
+    labels = heart(*SHAPE)
+    logits = torch.randn(SHAPE[0], CLASSES, *SHAPE[1:], requires_grad=True)
+    plain = LabelSmoothingLoss(alpha=0.0)
+    cross_entropy = least(lambda: plain(logits, labels).backward())
+    step = network_step(backbone) + cross_entropy
+    print(f"step with cross-entropy ({backbone}): {step:.3f} s, of it {1e3 * cross_entropy:.0f} ms loss")
+    print("loss              loss ms  targets ms  added to step, targets apart  added with targets")
+    specs = [spec for name, loss in LOSSES.items() for spec in (name, *(f"{name}:{each}" for each in loss.variants))]
+    for spec in specs:
+        loss = build_loss(spec)
+        targets = loss.targets(labels, CLASSES)
+        ahead = least(lambda loss=loss: loss.targets(labels, CLASSES)) if targets else 0.0
+        value = least(lambda loss=loss, targets=targets: loss(logits, labels, targets=targets).backward())
+        apart, whole = ((part - cross_entropy) / step for part in (value, value + ahead))
+        print(f"{spec:<16} {1e3 * value:8.0f} {1e3 * ahead:11.0f} {apart:29.1%} {whole:19.1%}")
+
+
+if __name__ == "__main__":
+    main()
