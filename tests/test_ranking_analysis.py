@@ -261,6 +261,18 @@ def test_pece_is_explained_wherever_it_is_ranked(tmp_path):
     assert any("pECE is not 0 for a calibrated model" in note for note in rank_values(tmp_path, values).notes)
 
 
+def test_pooled_data_sets_are_said(tmp_path):
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+    paths = [path for name in ("A", "B") for path in make_tables(tmp_path / name, separated(cases=5), dataset=name)]
+    ranking = rank_tables(paths, RankSettings(bootstrap=20))
+    assert ranking.friedman.n_blocks == 10
+    assert any("cases of 2 data sets are pooled" in note for note in ranking.notes)
+    assert {item.name for item in ranking.alternatives if item.kind == "without data set"} == {"A", "B"}
+    by_metric = rank_tables(paths, RankSettings(bootstrap=20, blocks="metric"))
+    assert (by_metric.friedman.n_blocks, by_metric.friedman.n_clusters) == (4, 2)
+
+
 def test_progress_names_its_steps(tmp_path):
     steps = set()
     rank_tables(

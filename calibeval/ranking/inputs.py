@@ -93,8 +93,10 @@ def _header(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = (line for line in file if line.strip() and not line.startswith("#"))
             return next(csv.reader(lines), [])
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path}: is no text in UTF-8, so no table: {error.reason}.") from error
 
 
 def _first_twice(items: Iterable[Item]) -> Item | None:

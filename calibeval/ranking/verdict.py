@@ -63,6 +63,11 @@ def notes_of(ranking: Ranking) -> tuple[str, ...]:
         items = [item for item in ranking.alternatives if item.kind == kind]
         if items and all(np.isclose(item.kendall_tau, 1) for item in items):
             notes.append(f"The order is the same {what} {', '.join(item.name for item in items)}.")
+    data_sets = len({unit.dataset for unit in ranking.design.units})
+    if ranking.scores.has_cases and ranking.settings.blocks == "case" and data_sets > 1:
+        notes.append(
+            f"The cases of {data_sets} data sets are pooled; each counts once, so a large data set weighs more."
+        )
     if "pECE" in ranking.design.metrics:
         notes.append("pECE is not 0 for a calibrated model: a lower pECE need not mean better calibration.")
     return tuple(notes)
