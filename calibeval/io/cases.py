@@ -96,7 +96,7 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
     reference_path = paths.reference or paths.prediction[0]
     reference_file = open_array(reference_path, LABEL_KEYS)
     spatial = squeezed(reference_file.shape)
-    prediction = _open_prediction(paths, reference_file, scheme, options)
+    prediction = open_prediction(paths, reference_file, scheme, options)
     classes = prediction.classes or _count_classes(reference_file, prediction.labels)
     scheme = prediction.scheme.with_classes(classes)
     reference = read_labels(reference_file, scheme).reshape(spatial)
@@ -120,11 +120,21 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
     )
 
 
-class _Prediction(NamedTuple):
-    """A prediction, opened: either planes or a file of labels."""
+class Prediction(NamedTuple):
+    """A prediction, opened: either planes or a file of labels.
+
+    Attributes:
+        scheme: classes, with names as far as they are known.
+        classes: their number; 0 when only the values will tell.
+        how: the files were taken for, for people.
+        notes: beside that.
+        source: planes; None for labels.
+        sigmoid: the planes are one region each and do not sum to 1.
+        labels: file of a label map; None for planes.
+    """
 
     scheme: ClassScheme
-    classes: int  # 0 when only the values will tell
+    classes: int
     how: str
     notes: tuple[str, ...] = ()
     source: PlaneSource | None = None
@@ -132,15 +142,20 @@ class _Prediction(NamedTuple):
     labels: ArrayFile | None = None
 
 
-def _open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> _Prediction:
+def open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> Prediction:
+    """Open the prediction of a case; `reference` gives the shape and the place that it must have.
+
+    Raises:
+        InputError: a file that cannot be used, as far as headers tell.
+    """
     if len(paths.prediction) > 1 or paths.classes:
         source, scheme = _open_class_files(paths, reference, scheme, options)
-        return _classify(_Prediction(scheme, 0, "one file a class", (), source), options, paths.prediction[0])
+        return _classify(Prediction(scheme, 0, "one file a class", (), source), options, paths.prediction[0])
     file = open_array(paths.prediction[0], PROBABILITY_KEYS)
     layout = find_layout(file, reference, options.axes, may_be_turned=paths.segmentation is not None)
     _check_place(file, reference)
     if not layout.classes and _holds_labels(file, scheme, options):
-        return _Prediction(scheme, len(scheme.names), f"label map ({file.dtype})", labels=file)
+        return Prediction(scheme, len(scheme.names), f"label map ({file.dtype})", labels=file)
     shape = squeezed(file.shape)
     scale = _scale(file, options)
     if layout.order == tuple(range(len(shape))):
@@ -151,7 +166,7 @@ def _open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme
         source = transposed_source(file, array if layout.classes else array[None], scale)
     how = f"{file.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {layout.why}"
     notes = (f"read as value/{scale:g}",) if scale else ()
-    return _classify(_Prediction(scheme, 0, how, notes, source), options, file.path)
+    return _classify(Prediction(scheme, 0, how, notes, source), options, file.path)
 
 
 def _open_class_files(
@@ -180,7 +195,7 @@ def _open_class_files(
     return stack_sources(sources), scheme
 
 
-def _classify(found: _Prediction, options: ReadOptions, path: Path) -> _Prediction:
+def _classify(found: Prediction, options: ReadOptions, path: Path) -> Prediction:
     """Fit the planes to the classes: all of them, all but the background, or one a region."""
     scheme, source = found.scheme, found.source
     if source is None:
@@ -251,7 +266,7 @@ def count_classes(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
         InputError: a file that cannot be used.
     """
     reference = open_array(paths.reference or paths.prediction[0], LABEL_KEYS)
-    prediction = _open_prediction(paths, reference, scheme, options)
+    prediction = open_prediction(paths, reference, scheme, options)
     planes = prediction.labels is None
     return ClassCount(prediction.classes if planes else _count_classes(reference, prediction.labels), planes)
 
@@ -311,7 +326,7 @@ def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
     if not paths.prediction:
         raise InputError(paths.reference or Path(paths.case), "has no prediction.")
     reference = open_array(paths.reference or paths.prediction[0], LABEL_KEYS)
-    prediction = _open_prediction(paths, reference, scheme, options)
+    prediction = open_prediction(paths, reference, scheme, options)
     spacing = find_spacing(reference, paths, options)
     shape = " x ".join(str(n) for n in squeezed(reference.shape))
     where = f"spacing {', '.join(f'{length:g}' for length in spacing)} mm" if spacing else "spacing unknown"

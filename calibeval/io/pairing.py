@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from calibeval.errors import UsageError
-from calibeval.io.arrays import reading, stem_of, suffix_of
+from calibeval.errors import InputError, UsageError
+from calibeval.io.arrays import open_array, reading, stem_of, suffix_of
+from calibeval.io.layout import squeezed
 
 _ENDING = re.compile(
     r"[_.-](gt|seg|segmentation|labels?|mask|manual|pred|prediction|probs?|probabilities|softmax|0000)$", re.IGNORECASE
@@ -123,6 +124,60 @@ def pair_files(
         cases = [case._replace(segmentation=maps.get(case.case, case.segmentation)) for case in cases]
     used = {id(entry) for entry in matched.values()}
     return Pairing(cases, sorted(key for key, entry in found.items() if id(entry) not in used))
+
+
+def pair_images(predictions: Path, images: Path | None = None) -> Pairing:
+    """Group one method's predictions into cases without labels.
+
+    Args:
+        predictions: folder or file of one method.
+        images: folder whose images are the cases; of nnU-Net's `case_0000`, `case_0001`, ... the first stands for the
+            case. None takes every prediction for a case.
+
+    Returns:
+        Cases whose `reference` is the image, or None without images.
+
+    Raises:
+        UsageError: nothing fits, or something fits twice.
+    """
+    files = [predictions] if predictions.is_file() else list_files(predictions)
+    if images is None:
+        found = _group_by_convention(files, _cases_of_planes(files))
+        return Pairing([_case(case, found[case], predictions, own_label=True) for case in sorted(found)], [])
+    references = _images(images)
+    found = _group_by_convention(files, set(references))
+    matched = _match(found, references, predictions, images)
+    cases = [_case(case, matched.get(case), references[case], own_label=False) for case in sorted(references)]
+    used = {id(entry) for entry in matched.values()}
+    return Pairing(cases, sorted(key for key, entry in found.items() if id(entry) not in used))
+
+
+def _cases_of_planes(files: Iterable[Path]) -> set[str]:
+    """Cases whose numbered files are one class each: numbers from 0000 on, and too few axes to hold all classes."""
+    numbered = [
+        (match["case"], match["number"], path) for path in files if (match := _NUMBERED.fullmatch(stem_of(path)))
+    ]
+    later = {case for case, number, _ in numbered if number != "0000"}
+    return {case for case, number, path in numbered if number == "0000" and case in later and _is_plane(path)}
+
+
+def _is_plane(path: Path) -> bool:
+    try:
+        return len(squeezed(open_array(path).shape)) <= 3
+    except InputError:
+        return False
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    """Images by case id; further channels of an image are left out."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder.")
+    numbered = {path: _NUMBERED.fullmatch(stem_of(path)) for path in list_files(folder)}
+    first = {match["case"]: path for path, match in numbered.items() if match and match["number"] == "0000"}
+    others = {stem_of(path): path for path, match in numbered.items() if not match or match["case"] not in first}
+    if not first and not others:
+        raise UsageError(f"{folder}: holds no image (no NIfTI, NPZ, NPY, MHA, NRRD or PNG file).")
+    return first | others
 
 
 def read_manifest(path: Path) -> dict[str, Pairing]:

@@ -1,0 +1,157 @@
+"""Is a model no worse than another? Compared case by case, against a margin.
+
+For every case that both tables hold, the *worsening* is the difference in the metric's own direction: above 0 is
+worse, whether the metric is better when higher, when lower, or when near 0 (then absolute values are compared). A
+metric passes when the upper end of a one-sided bootstrap interval of the mean worsening lies within the margin; so a
+model that is truly worse by the margin passes with the probability alpha, however few the cases. This is a test of
+non-inferiority: too few cases for the margin fail it, they do not pass unseen.
+
+The interval is the percentile bootstrap over cases, expanded for small samples as in T. Hesterberg, "What teachers
+should know about the bootstrap" (arXiv:1411.5279): the percentile that is taken is the one that would make the
+interval of normal data that of Student's t.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.bootstrap import resample
+from calibeval.errors import TableError
+from calibeval.gates.evaluate import differing_parts
+from calibeval.gates.policy import Margin, Policy, name_of
+from calibeval.gates.report import LISTED, CaseValue, Outcome
+from calibeval.gates.scores import CaseKey, CaseNumbers, ScoreTable, case_numbers, show_case
+from calibeval.metrics import METRICS
+
+MIN_PAIRS = 5  # below, a bootstrap over cases has too few different samples
+_UNSCORED = ("missing", "failed")
+
+Values = NDArray[np.float64]
+
+
+def compare(scores: ScoreTable, baseline: ScoreTable, policy: Policy) -> list[Outcome]:
+    """Compare each metric that has a margin with the baseline.
+
+    Args:
+        scores: of the model.
+        baseline: of the model that it must not be worse than.
+        policy: margins and level.
+    """
+    return [_compare_metric(scores, baseline, margin, policy) for margin in policy.margins]
+
+
+def worsening(metric: str, after: Values, before: Values) -> Values:
+    """How much worse each case became, in the metric's unit; below 0 is better."""
+    better = METRICS[metric].better
+    if better == "zero":
+        return np.abs(after) - np.abs(before)
+    return before - after if better == "higher" else after - before
+
+
+def mean_upper_bound(values: Values, alpha: float) -> float:
+    """Upper end of the one-sided interval of a mean over cases; see the module's text.
+
+    Args:
+        values: (n,), n at least 2, one per case.
+        alpha: level; the true mean lies above the bound with about this probability.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    n = values.size
+    expanded = float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, 1 - alpha)))
+    means = values[resample(n)].mean(axis=1)
+    return float(np.quantile(means, expanded))
+
+
+def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, policy: Policy) -> Outcome:
+    name = f"{name_of(margin.metric, margin.class_name)} not worse by more than {margin.margin:g}"
+    try:
+        if scores.signature != baseline.signature:
+            raise TableError(
+                f"{scores.name} and {baseline.name} were scored by different protocols: "
+                f"{differing_parts(scores, baseline.signature)}. Score both with the same options."
+            )
+        cases, after, before, notes = _paired(scores, baseline, margin, policy)
+    except TableError as error:
+        return Outcome(name, "baseline", "error", str(error))
+    worse = worsening(margin.metric, after, before)
+    mean, limit = float(worse.mean()), mean_upper_bound(worse, policy.alpha)
+    passed = limit <= margin.margin
+    message = "; ".join(
+        (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), f"{worse.size} cases", *notes)
+    )
+    order = [int(i) for i in np.argsort(-worse, kind="stable")[:LISTED] if worse[i] > 0]
+    worst = tuple(CaseValue(show_case(cases[i], scores), float(after[i]), float(before[i])) for i in order)
+    return Outcome(name, "baseline", "passed" if passed else "failed", message, mean, limit, worst)
+
+
+def _describe(mean: float, limit: float, margin: float, alpha: float, *, passed: bool) -> str:
+    change = f"{'worse' if mean > 0 else 'better'} by {abs(mean):.3g} in the mean" if mean else "equal in the mean"
+    bound = f"at most {limit:.3g} worse" if limit > 0 else f"at least {-limit:.3g} better"
+    text = f"{change}, {bound} at level {alpha:g}"
+    if passed or mean > margin:
+        return text
+    return f"{text}: not shown to be within the margin, which takes more cases or a wider margin"
+
+
+def _paired(
+    scores: ScoreTable, baseline: ScoreTable, margin: Margin, policy: Policy
+) -> tuple[list[CaseKey], Values, Values, list[str]]:
+    """The cases that have a value in both tables, their values, and notes on those left out.
+
+    A case that was not scored is left out; whether that may be is another gate's question. A case that has lost its
+    value for another reason cannot be: leaving out a missed organ would hide what is to be found.
+    """
+    new = case_numbers(scores, margin.metric, margin.class_name)
+    old = case_numbers(baseline, margin.metric, margin.class_name)
+    _refuse_other_cases(scores, baseline, new.cases, old.cases)
+    row = {case: i for i, case in enumerate(old.cases)}
+    before = old.values[[row[case] for case in new.cases]]
+    both = ~np.isnan(new.values) & ~np.isnan(before)
+    lost = [
+        new.cases[i]
+        for i in np.flatnonzero(np.isnan(new.values) & ~np.isnan(before))
+        if new.statuses[i] not in _UNSCORED
+    ]
+    if lost:
+        raise TableError(
+            f"{margin.metric} is undefined in {_listed(case for _, case in lost)}, where the baseline has a value: a "
+            "structure is missed, most likely. Score both tables with --empty worst, so that it counts."
+        )
+    needed = max(MIN_PAIRS, policy.min_cases)
+    if both.sum() < needed:
+        raise TableError(f"Only {both.sum()} cases have a value in both tables; the comparison needs {needed}.")
+    if not (np.isfinite(new.values[both]).all() and np.isfinite(before[both]).all()):
+        raise TableError(f"{margin.metric} is infinite in some case, so that no mean says anything. Use --empty worst.")
+    cases = [case for case, kept in zip(new.cases, both, strict=True) if kept]
+    return cases, new.values[both], before[both], _notes(new, int((~both).sum()))
+
+
+def _notes(new: CaseNumbers, left_out: int) -> list[str]:
+    return [f"{left_out} of {len(new.cases)} left out: no value in one of the tables"] if left_out else []
+
+
+def _refuse_other_cases(
+    scores: ScoreTable, baseline: ScoreTable, new: tuple[CaseKey, ...], old: tuple[CaseKey, ...]
+) -> None:
+    if set(new) == set(old):
+        return
+    if {case for _, case in new} == {case for _, case in old}:
+        sets = (_listed({dataset for dataset, _ in cases}) for cases in (new, old))
+        raise TableError(f"The data sets have different names: {' against '.join(sets)}. Give both one with --dataset.")
+    only_new = _listed(case for _, case in set(new) - set(old))
+    only_old = _listed(case for _, case in set(old) - set(new))
+    raise TableError(
+        f"The tables hold different cases: only {scores.name} has {only_new or 'none'}; only {baseline.name} has "
+        f"{only_old or 'none'}. Score both on the same labels."
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = sorted(names)
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return ", ".join(found[:LISTED]) + more

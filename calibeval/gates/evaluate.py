@@ -1,0 +1,168 @@
+"""Deciding gates on a results table.
+
+An aggregate is over the cases that have a value; the others are counted beside it. Cases that are missing or failed
+have none anywhere: whether they may be is asked by `n_missing` and `n_failed`, and when no gate asks, a table with
+such cases does not pass.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.errors import TableError
+from calibeval.gates.policy import COUNTS, Gate, Policy
+from calibeval.gates.report import LISTED, CaseValue, Outcome
+from calibeval.gates.scores import (
+    CaseNumbers,
+    ScoreTable,
+    case_numbers,
+    cases_with_status,
+    pooled_number,
+    show_case,
+)
+from calibeval.metrics import METRICS
+
+Values = NDArray[np.float64]
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    "<": operator.lt,
+    ">=": operator.ge,
+    ">": operator.gt,
+    "==": operator.eq,
+}
+_UNSCORED = {"n_failed": "failed", "n_missing": "missing"}
+
+
+def evaluate_gates(scores: ScoreTable, policy: Policy) -> list[Outcome]:
+    """Decide every gate, and whether all cases were scored as far as no gate asks that.
+
+    Args:
+        scores: of one method.
+        policy: gates, their signature, and the smallest number of cases.
+    """
+    outcomes = [evaluate_gate(gate, scores, policy) for gate in policy.gates]
+    return [*outcomes, *_all_scored(scores, policy)]
+
+
+def evaluate_gate(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
+    """Decide one gate; what cannot be decided is an `error`, whatever the gate's severity."""
+    try:
+        check_signature(scores, policy.signature)
+        return _decide_count(gate, scores) if gate.aggregate in COUNTS else _decide_value(gate, scores, policy)
+    except TableError as error:
+        return Outcome(str(gate), "gate", "error", str(error))
+
+
+def check_signature(scores: ScoreTable, signature: str) -> None:
+    """Refuse numbers of another protocol than the gates are for.
+
+    Raises:
+        TableError: the signatures differ.
+    """
+    if signature and scores.signature != signature:
+        raise TableError(
+            f"{scores.name} was scored by another protocol than the gates are for: "
+            f"{differing_parts(scores, signature)}. Score it alike, or renew the gates with --init."
+        )
+
+
+def differing_parts(scores: ScoreTable, signature: str) -> str:
+    """The parts of two signatures that differ."""
+    ours, theirs = scores.signature.split("|"), signature.split("|")
+    only_ours = "|".join(part for part in ours if part not in theirs)
+    only_theirs = "|".join(part for part in theirs if part not in ours)
+    return f"{only_ours or 'nothing'} against {only_theirs or 'nothing'}"
+
+
+def _decide_count(gate: Gate, scores: ScoreTable) -> Outcome:
+    statuses = COUNTS[gate.aggregate]
+    cases = cases_with_status(scores, statuses, gate.metric, gate.class_name)
+    everything = len(cases_with_status(scores, ()))
+    message = f"{len(cases)}" if not statuses else f"{len(cases)} of {everything} cases"
+    named = [CaseValue(show_case(key, scores), float("nan")) for key in cases[:LISTED]] if statuses else []
+    return _outcome(gate, float(len(cases)), message, tuple(named))
+
+
+def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
+    numbers = case_numbers(scores, gate.metric, gate.class_name)
+    values = np.abs(numbers.values) if gate.absolute else numbers.values
+    defined = values[~np.isnan(values)]
+    counted = f"{defined.size} cases"
+    if defined.size < policy.min_cases or not defined.size:
+        asked = f"; the gate needs {policy.min_cases}" if defined.size else ""
+        raise TableError(" ".join(filter(None, (f"{counted} have a value", numbers.left_out()))) + f"{asked}.")
+    value = (
+        pooled_number(scores, gate.metric, gate.class_name) if gate.aggregate == "pooled" else _reduce(gate, defined)
+    )
+    value = abs(value) if gate.absolute else value
+    if np.isnan(value):
+        raise TableError(f"{gate.aggregate} of {gate.metric} is not a number.")
+    unit = METRICS[gate.metric].unit and str(scores.frame.loc[scores.frame["metric"] == gate.metric, "unit"].iloc[0])
+    parts = (f"{show_number(value, gate)}{' ' + unit if unit else ''}, {counted}", numbers.left_out(), _wrong_way(gate))
+    worst = () if pooled else _worst_cases(gate, scores, numbers, values)
+    return _outcome(gate, value, "; ".join(filter(None, parts)), worst)
+
+
+def _reduce(gate: Gate, values: Values) -> float:
+    """Aggregate over cases; percentiles and the median interpolate linearly."""
+    if gate.percent is not None:
+        return float(np.percentile(values, gate.percent))
+    return float(getattr(np, gate.aggregate)(values))
+
+
+def _outcome(gate: Gate, value: float, message: str, cases: tuple[CaseValue, ...]) -> Outcome:
+    if COMPARISONS[gate.comparison](value, float(gate.bound)):
+        return Outcome(str(gate), "gate", "passed", message, value)
+    return Outcome(str(gate), "gate", "failed" if gate.severity == "fail" else "warned", message, value, cases=cases)
+
+
+def _worst_cases(gate: Gate, scores: ScoreTable, numbers: CaseNumbers, values: Values) -> tuple[CaseValue, ...]:
+    """The cases furthest on the wrong side of the comparison; without direction, furthest from the bound."""
+    keys = {"<": -values, ">": values}.get(gate.comparison[0], -np.abs(values - float(gate.bound)))
+    order = [int(i) for i in np.argsort(keys, kind="stable") if not np.isnan(values[i])]
+    return tuple(
+        CaseValue(show_case(numbers.cases[i], scores), float(numbers.values[i]), note=_note(numbers.statuses[i]))
+        for i in order[:LISTED]
+    )
+
+
+def _note(status: str) -> str:
+    return "" if status == "ok" else status.replace("_", " ")
+
+
+def _wrong_way(gate: Gate) -> str:
+    """A gate that keeps a model from being good is most likely a mistake."""
+    better = METRICS[gate.metric].better
+    if (better, gate.comparison[0]) in (("higher", "<"), ("lower", ">")):
+        return f"note: {gate.metric} is better when {better}, and this gate bounds it from the good side"
+    return ""
+
+
+def show_number(value: float, gate: Gate) -> str:
+    """A value with four digits, or as many as show on which side of the bound it lies."""
+    holds, bound = COMPARISONS[gate.comparison], float(gate.bound)
+    return next(
+        (text for digits in range(4, 17) if holds(float(text := f"{value:.{digits}g}"), bound) == holds(value, bound)),
+        repr(value),
+    )
+
+
+def _all_scored(scores: ScoreTable, policy: Policy) -> list[Outcome]:
+    """Whether cases are missing or failed, as far as no gate bounds their number."""
+    asked = {gate.aggregate for gate in policy.gates if not gate.metric}
+    statuses = [status for count, status in _UNSCORED.items() if count not in asked]
+    if not statuses:
+        return []
+    name = f"no case {' or '.join(statuses)}"
+    cases = cases_with_status(scores, statuses)
+    everything = len(cases_with_status(scores, ()))
+    if not cases:
+        return [Outcome(name, "cases", "passed", f"{everything} cases", 0.0)]
+    gates = " and ".join(f"n_{status}" for status in statuses)
+    message = f"{len(cases)} of {everything} cases, and no gate allows that; a gate on {gates} would decide it"
+    named = tuple(CaseValue(show_case(key, scores), float("nan")) for key in cases[:LISTED])
+    return [Outcome(name, "cases", "incomplete", message, float(len(cases)), cases=named)]

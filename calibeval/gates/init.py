@@ -1,0 +1,144 @@
+"""A first gates.toml from a results table: today's values, each made worse by a tenth of its distance to perfect.
+
+A tenth is a start, not a law: the comments give today's value and its 95% interval over cases, so that a reader can
+judge each bound. The file passes on the table that it was written from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from calibeval._version import __version__
+from calibeval.bootstrap import mean_interval
+from calibeval.errors import TableError
+from calibeval.gates.policy import COUNTS, name_of, overall_class
+from calibeval.gates.scores import CaseNumbers, ScoreTable, case_numbers, cases_with_status
+from calibeval.metrics import METRICS, Metric
+from calibeval.protocol import PROTOCOLS
+from calibeval.table import ALL, MEAN
+
+_SHARE = 0.1  # of the distance to a perfect value
+_LEAST = {True: 0.001, False: 0.1}  # slack of a value that is perfect today, by whether the metric is bounded
+_COUNTED = ("n_failed", "n_missing", "n_empty_prediction")
+
+
+def draft(scores: ScoreTable, *, several_methods: bool = False) -> str:
+    """Write a policy that the table passes.
+
+    Args:
+        scores: of one method.
+        several_methods: the table holds others too, so that the method must be named.
+    """
+    method = f"method = {json.dumps(scores.method, ensure_ascii=False)}"
+    names = [name for name in METRICS if name in set(scores.frame["metric"])]
+    return "\n".join(
+        [
+            f"# Gates for calibeval check, drafted by calibeval {__version__} from {scores.name}.",
+            "# Each bound is today's value, made worse by a tenth of its distance to perfect. Edit them.",
+            "",
+            method if several_methods else f"# {method}  # when a table holds several",
+            "# The bounds belong to numbers of this protocol; others are refused.",
+            f"signature = {json.dumps(scores.signature, ensure_ascii=False)}",
+            f"# min_cases = {len(cases_with_status(scores, ()))}  # decide no gate on fewer cases with a value",
+            "",
+            "# Exit code 1 when one of these does not hold.",
+            "fail = [",
+            *(f"  {line}" for line in _count_gates(scores)),
+            *(f"  {line}" for name in names for line in _overall_gate(scores, METRICS[name])),
+            "]",
+            "",
+            "# Reported, never fatal.",
+            "warn = [",
+            *(f"  {line}" for name in names for line in _class_gates(scores, METRICS[name])),
+            "]",
+            "",
+            "# calibeval check NEW.csv --baseline MAIN.csv: how much worse the mean may be, case by case.",
+            "alpha = 0.05  # a model that is worse by the margin passes with this probability",
+            "",
+            "[margins]",
+            *(line for name in names for line in _margin(scores, METRICS[name])),
+            "",
+            "# calibeval check PREDS LABELS: options of calibeval score.",
+            "[score]",
+            *_score_options(scores),
+            "",
+        ]
+    )
+
+
+def _count_gates(scores: ScoreTable) -> Iterator[str]:
+    for name in _COUNTED:
+        try:
+            today = len(cases_with_status(scores, COUNTS[name]))
+        except TableError:
+            continue
+        comment = f"  # 0 is what you want; {today} today" if today else ""
+        yield f'"{name} <= {today}",{comment}'
+
+
+def _overall_gate(scores: ScoreTable, metric: Metric) -> Iterator[str]:
+    try:
+        yield _mean_gate(case_numbers(scores, metric.name, overall_class(metric.name)), metric, "mean")
+    except TableError as error:
+        yield f"# {metric.name}: {error}"
+
+
+def _class_gates(scores: ScoreTable, metric: Metric) -> Iterator[str]:
+    """The mean of each class; of distances, the 95th percentile over cases too."""
+    of_metric = scores.frame[scores.frame["metric"] == metric.name]
+    if metric.needs == "surfaces" and MEAN in set(of_metric["class"]):
+        yield _mean_gate(case_numbers(scores, metric.name, MEAN), metric, "p95")
+    for class_name in dict.fromkeys(of_metric["class"]):
+        if class_name not in (MEAN, ALL):
+            yield _mean_gate(case_numbers(scores, metric.name, class_name), metric, "mean", class_name)
+
+
+def _mean_gate(numbers: CaseNumbers, metric: Metric, aggregate: str, class_name: str = "") -> str:
+    name = name_of(metric.name, class_name or overall_class(metric.name))
+    absolute = metric.better == "zero"
+    values = np.abs(numbers.values) if absolute else numbers.values
+    values = values[~np.isnan(values)]
+    if not values.size or not np.isfinite(values).all():
+        return f"# {name}: {'no case has a value' if not values.size else 'infinite in some case'} today"
+    today = float(values.mean() if aggregate == "mean" else np.percentile(values, 95))
+    what = f"{aggregate}(|{name}|)" if absolute else f"{aggregate}({name})"
+    gate = f"{what} {'>=' if metric.better == 'higher' else '<='} {_bound(today, metric)}"
+    low, high = mean_interval(values)
+    interval = f", 95% interval {low:.4g} to {high:.4g}" if aggregate == "mean" and not math.isnan(low) else ""
+    return f"{json.dumps(gate, ensure_ascii=False)},  # today {today:.4g}{interval}, {values.size} cases"
+
+
+def _bound(today: float, metric: Metric) -> str:
+    """Today's value, worse by the slack, rounded to two digits of the slack away from today's value."""
+    slack = _slack(today, metric)
+    decimals = max(0, 1 - math.floor(math.log10(slack)))
+    scale = 10.0**decimals
+    if metric.better == "higher":
+        return f"{math.floor((today - slack) * scale) / scale:.{decimals}f}"
+    return f"{math.ceil((today + slack) * scale) / scale:.{decimals}f}"
+
+
+def _slack(today: float, metric: Metric) -> float:
+    perfect = metric.high if metric.better == "higher" else 0.0
+    return _SHARE * abs(perfect - today) or _LEAST[math.isfinite(metric.high)]
+
+
+def _margin(scores: ScoreTable, metric: Metric) -> Iterator[str]:
+    try:
+        values = case_numbers(scores, metric.name, overall_class(metric.name)).values
+    except TableError:
+        return
+    values = np.abs(values[np.isfinite(values)])
+    if values.size:
+        unit = f"  # {metric.unit}" if metric.unit else ""
+        yield f"{metric.name} = {_slack(float(values.mean()), metric):.1g}{unit}"
+
+
+def _score_options(scores: ScoreTable) -> Iterator[str]:
+    protocol = scores.signature.split("|")[0]
+    if protocol in PROTOCOLS:
+        yield f'protocol = "{protocol}"'

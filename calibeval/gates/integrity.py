@@ -1,0 +1,177 @@
+"""Are prediction files what they should be? Rules that need no reference labels, or only their place and names.
+
+Files are opened as `calibeval score` opens them, and read once, plane by plane. Each thing that is wrong is a
+`Finding`: file, rule, problem, advice. A rule that nothing allows to decide (the place, without image or label) is
+`skipped` and says so; it is never counted as passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from calibeval.errors import UsageError
+from calibeval.gates.case_files import Problem, Task, check_case, died
+from calibeval.gates.report import Finding, Outcome, Status
+from calibeval.io.cases import ReadOptions
+from calibeval.io.classes import ClassScheme, make_scheme
+from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
+from calibeval.workers import run_tasks
+
+
+class Rule(NamedTuple):
+    """One thing that must hold, and what happens when it does not."""
+
+    severity: str
+    text: str
+
+
+RULES: dict[str, Rule] = {
+    "missing": Rule("fail", "every expected case has a prediction"),
+    "extra": Rule("warn", "every prediction belongs to an expected case"),
+    "readable": Rule("fail", "files are whole"),
+    "layout": Rule("fail", "shape, type, classes and labels are as expected"),
+    "geometry": Rule("fail", "predictions lie where the image or label lies"),
+    "finite": Rule("fail", "no probability is NaN or infinite"),
+    "range": Rule("fail", "probabilities lie in [0, 1]"),
+    "sum": Rule("fail", "probabilities sum to 1 over the classes"),
+    "one_hot": Rule("fail", "probabilities are not all 0 or 1"),
+    "truncated": Rule("fail", "foreground probabilities below 0.5 were not cut off"),
+    "argmax": Rule("fail", "the label map beside the probabilities is their argmax"),
+}
+SEVERITIES = ("fail", "warn", "off")
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """What will be looked at.
+
+    Attributes:
+        pairings: method name to its cases.
+        scheme: classes, as far as known before reading.
+        options: how to read predictions.
+        expected: the cases follow from images or labels, so that missing and extra ones can be told.
+        severities: of every rule.
+    """
+
+    pairings: dict[str, Pairing]
+    scheme: ClassScheme
+    options: ReadOptions
+    expected: bool
+    severities: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> list[CasePaths]:
+        """Of all methods."""
+        return [case for pairing in self.pairings.values() for case in pairing.cases]
+
+
+def plan_files(
+    predictions: Path,
+    labels: Path | None = None,
+    images: Path | None = None,
+    *,
+    scheme: ClassScheme | None = None,
+    options: ReadOptions | None = None,
+    pattern: str | None = None,
+    severities: Mapping[str, str] | None = None,
+) -> FilePlan:
+    """Find the files and the cases they belong to; reads headers at most.
+
+    Args:
+        predictions: folder of one method, or of one sub-folder a method; or one file.
+        labels: folder or file whose names and places the predictions must have.
+        images: the same, as far as there are no labels.
+        scheme: classes; None looks for a dataset.json around the files.
+        options: how to read predictions.
+        pattern: how prediction names are built (with labels only).
+        severities: of rules, where not their own: `fail`, `warn` or `off`.
+
+    Raises:
+        UsageError: nothing there, or names that fit in more than one way; an unknown rule or severity.
+    """
+    chosen = {name: rule.severity for name, rule in RULES.items()}
+    for name, severity in (severities or {}).items():
+        if name not in RULES or severity not in SEVERITIES:
+            raise UsageError(
+                f"Integrity rule {name} = {severity!r}: expected one of {', '.join(RULES)} to be fail, warn or off."
+            )
+        chosen[name] = severity
+    methods = find_methods(predictions)
+    pairings = {}
+    for method, folder in methods.items():
+        pairings[method] = pair_files(folder, labels, pattern=pattern) if labels else pair_images(folder, images)
+    homes = [path for path in (labels, images, predictions) if path is not None]
+    folders = [folder for home in homes for folder in (home, home.resolve().parent)]
+    return FilePlan(
+        pairings,
+        scheme or make_scheme([*folders, *methods.values()]),
+        options or ReadOptions(),
+        bool(labels or images),
+        chosen,
+    )
+
+
+def check_files(
+    plan: FilePlan, workers: int = 1, progress: Callable[[str], None] = lambda case: None
+) -> tuple[list[Finding], list[Outcome]]:
+    """Look at all files.
+
+    Args:
+        plan: from `plan_files`.
+        workers: processes.
+        progress: called with each case's name.
+
+    Returns:
+        Findings in the order of the rules and files, and one outcome for each rule.
+    """
+    tasks = [Task(paths, plan.scheme, plan.options) for paths in plan.cases]
+    problems: dict[int, list[Problem]] = {}
+    for index, found in run_tasks(check_case, tasks, workers, died):
+        problems[index] = found
+        progress(tasks[index].paths.case)
+    pairs = [(_file(tasks[i].paths), problem) for i in sorted(problems) for problem in problems[i]]
+    pairs += [(name, _EXTRA) for pairing in plan.pairings.values() for name in pairing.extra]
+    findings = [
+        Finding(file, problem.rule, plan.severities[problem.rule], problem.text, problem.advice)
+        for rule in RULES
+        for file, problem in pairs
+        if problem.rule == rule and plan.severities[rule] != "off"
+    ]
+    return findings, [_outcome(rule, plan, findings) for rule in RULES]
+
+
+_EXTRA = Problem("extra", "no case expects this prediction.", "Remove it, or add its image or label.")
+
+
+def _file(paths: CasePaths) -> str:
+    return str(paths.prediction[0] if paths.prediction else paths.reference or paths.case)
+
+
+def _outcome(rule: str, plan: FilePlan, findings: list[Finding]) -> Outcome:
+    name = f"{rule}: {RULES[rule].text}"
+    found = [finding for finding in findings if finding.rule == rule]
+    if reason := _not_asked(rule, plan):
+        return Outcome(name, "integrity", "skipped", reason)
+    if not found:
+        return Outcome(name, "integrity", "passed", f"{len(plan.cases)} cases", 0.0)
+    first = f"{found[0].file}: {found[0].problem}" + (f" {found[0].advice}" if found[0].advice else "")
+    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+    status: Status = "failed" if plan.severities[rule] == "fail" else "warned"
+    return Outcome(name, "integrity", status, first + more, float(len(found)))
+
+
+def _not_asked(rule: str, plan: FilePlan) -> str:
+    """Why a rule says nothing; empty when it does."""
+    if plan.severities[rule] == "off":
+        return "switched off"
+    if rule in ("missing", "extra") and not plan.expected:
+        return "nothing tells which cases are expected: give LABELS or --images"
+    beside = any(paths.segmentation for paths in plan.cases)
+    if rule == "argmax" and not beside:
+        return "no label map lies beside the probabilities"
+    if rule == "geometry" and not plan.expected and not beside:
+        return "nothing tells where predictions should lie: give LABELS or --images"
+    return ""

@@ -1,0 +1,67 @@
+"""Reports as JUnit XML, which CI servers show as tests: `<failure>` a gate, `<error>` what could not be decided.
+
+One suite for each kind of question, one test case for each question. A gate that only warns passes, with its warning
+as the test's output. There are no times in it: equal results give equal bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from calibeval.errors import MissingExtraError
+from calibeval.gates.report import Finding, Outcome, Report
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML cannot hold
+
+
+def as_junit(report: Report) -> str:
+    """Give the XML.
+
+    Raises:
+        MissingExtraError: junitparser is not installed.
+    """
+    try:
+        from junitparser import JUnitXml, TestSuite
+    except ImportError as error:
+        raise MissingExtraError("junitparser", "junit") from error
+    xml = JUnitXml("calibeval check")
+    for kind in dict.fromkeys(outcome.kind for outcome in report.outcomes):
+        suite = TestSuite(f"calibeval.{kind}")
+        suite.add_testcases([_test_case(o, report.findings) for o in report.outcomes if o.kind == kind])
+        xml.add_testsuite(suite)
+    text: bytes = xml.tostring()
+    return text.decode("utf-8") + "\n"
+
+
+def _test_case(outcome: Outcome, findings: tuple[Finding, ...]) -> Any:
+    from junitparser import Error, Failure, Skipped, TestCase
+
+    case = TestCase(_clean(outcome.name), f"calibeval.{outcome.kind}", 0)
+    message, text = _clean(outcome.message), _clean(_details(outcome, findings))
+    kinds = {"failed": Failure, "error": Error, "incomplete": Error, "skipped": Skipped}
+    if outcome.status in kinds:
+        result = kinds[outcome.status](message, outcome.status)
+        result.text = text
+        case.result = [result]
+    else:
+        case.system_out = f"{'warning: ' if outcome.status == 'warned' else ''}{text}"
+    return case
+
+
+def _details(outcome: Outcome, findings: tuple[Finding, ...]) -> str:
+    """The message, and below it the cases or files that explain it."""
+    lines = [outcome.message]
+    for case in outcome.cases:
+        before = "" if math.isnan(case.before) else f" was {case.before:.4g}"
+        value = "" if math.isnan(case.value) else f" {case.value:.4g}"
+        lines.append(f"{case.case}{value}{before} {case.note}".rstrip())
+    if outcome.kind == "integrity":
+        rule = outcome.name.partition(":")[0]
+        lines += [f"{f.file}: {f.problem} {f.advice}".rstrip() for f in findings if f.rule == rule]
+    return "\n".join(lines)
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("\ufffd", text)

@@ -1,0 +1,172 @@
+"""One method's rows of a results table, as gates and comparisons read them: by metric, class and case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.errors import TableError, UsageError
+from calibeval.gates.policy import COUNTS, overall_class
+from calibeval.metrics import METRICS
+from calibeval.table import ALL, MEAN, POOLED, Row, read_table, to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CaseKey = tuple[str, str]  # data set, case
+
+
+class ScoreTable(NamedTuple):
+    """The rows of one method.
+
+    Attributes:
+        name: of the file, for people.
+        method: its name; may be empty.
+        signature: of the numbers.
+        frame: columns as `calibeval.table.COLUMNS`.
+    """
+
+    name: str
+    method: str
+    signature: str
+    frame: pd.DataFrame
+
+
+class CaseNumbers(NamedTuple):
+    """A metric of one class, case by case; the three have equal lengths.
+
+    Attributes:
+        cases: (data set, case).
+        values: NaN where undefined.
+        statuses: of the rows.
+    """
+
+    cases: tuple[CaseKey, ...]
+    values: NDArray[np.float64]
+    statuses: tuple[str, ...]
+
+    def left_out(self) -> str:
+        """How many cases have no value, and why; empty when all have one."""
+        lost = [status for status, value in zip(self.statuses, self.values, strict=True) if np.isnan(value)]
+        counted = [f"{lost.count(status)} {status.replace('_', ' ')}" for status in sorted(set(lost))]
+        return f"without {', '.join(counted)}" if counted else ""
+
+
+def load_scores(path: Path, method: str = "") -> ScoreTable:
+    """Read one method of a results table.
+
+    Raises:
+        TableError: the file is no results table, or an empty one.
+        UsageError: it holds several methods and none is named, or not the one that is.
+    """
+    header, frame = read_table(path)
+    if frame.empty:
+        raise TableError(f"{path}: the table holds no case.")
+    return select_method(str(path), header.signature, frame, method)
+
+
+def scores_of_rows(name: str, signature: str, rows: Iterable[Row]) -> ScoreTable:
+    """Take rows that were just scored, all of one method."""
+    frame = to_frame(rows)
+    return select_method(name, signature, frame, "")
+
+
+def select_method(name: str, signature: str, frame: pd.DataFrame, method: str) -> ScoreTable:
+    """Keep one method's rows.
+
+    Raises:
+        UsageError: several methods and none is named, or not the one that is.
+    """
+    known = list(dict.fromkeys(frame["method"]))
+    if not method and len(known) > 1:
+        raise UsageError(f"{name} holds the methods {', '.join(known)}: name one with --method.")
+    if method and method not in known:
+        raise UsageError(f"{name} holds no method {method!r}, only {', '.join(known) or 'none'}.")
+    chosen = method or known[0]
+    return ScoreTable(name, chosen, signature, frame[frame["method"] == chosen])
+
+
+def case_numbers(scores: ScoreTable, metric: str, class_name: str) -> CaseNumbers:
+    """A metric of one class for every case.
+
+    Raises:
+        TableError: the table does not have it, or has a case twice.
+    """
+    rows = _rows(scores, metric, class_name)
+    rows = rows[rows["case"] != POOLED]
+    cases = tuple(zip(rows["dataset"], rows["case"], strict=True))
+    if len(set(cases)) < len(cases):
+        twice = next(case for case in cases if cases.count(case) > 1)
+        raise TableError(f"{scores.name} holds {metric} of the case {twice[1]} twice.")
+    return CaseNumbers(cases, rows["value"].to_numpy(dtype=np.float64), tuple(rows["status"]))
+
+
+def pooled_number(scores: ScoreTable, metric: str, class_name: str) -> float:
+    """A metric of one class over the pooled data set.
+
+    Raises:
+        TableError: the table does not have it, or has it for several data sets.
+    """
+    rows = _rows(scores, metric, class_name)
+    rows = rows[rows["case"] == POOLED]
+    if len(rows) != 1:
+        raise TableError(f"{scores.name} holds {len(rows)} pooled numbers of {metric}; expected one, of one data set.")
+    return float(rows["value"].iloc[0])
+
+
+def cases_with_status(
+    scores: ScoreTable, statuses: Sequence[str], metric: str = "", class_name: str = ""
+) -> tuple[CaseKey, ...]:
+    """Cases of which some row has one of the statuses; every case when no status is given.
+
+    Args:
+        scores: of one method.
+        statuses: as in the table.
+        metric: look at its rows only; empty looks at all.
+        class_name: look at the rows of this class only; an overall row (`mean`, `all`) stands for all its classes.
+
+    Raises:
+        TableError: the table has no such rows.
+    """
+    rows = scores.frame
+    if metric:
+        overall = class_name == overall_class(metric)
+        rows = _rows(scores, metric, "" if overall else class_name)
+    elif set(statuses) & set(COUNTS["n_empty"]):
+        rows = rows[rows["metric"].map(_knows_empty_masks)]
+        if rows.empty:
+            raise TableError(f"{scores.name} holds no overlap or distance, which alone tell empty masks.")
+    rows = rows[rows["case"] != POOLED]
+    if statuses:
+        rows = rows[rows["status"].isin(statuses)]
+    return tuple(dict.fromkeys(zip(rows["dataset"], rows["case"], strict=True)))
+
+
+def _knows_empty_masks(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].needs != "probabilities"
+
+
+def _rows(scores: ScoreTable, metric: str, class_name: str) -> pd.DataFrame:
+    """Rows of a metric, and of a class unless that is empty; never none."""
+    frame = scores.frame
+    of_metric = frame[frame["metric"] == metric]
+    if of_metric.empty:
+        known = ", ".join(dict.fromkeys(frame["metric"]))
+        raise TableError(f"{scores.name} holds no {metric}, only {known}. Score it with --metrics {metric}.")
+    if not class_name:
+        return of_metric
+    rows = of_metric[of_metric["class"] == class_name]
+    if rows.empty:
+        known = ", ".join(name for name in dict.fromkeys(of_metric["class"]) if name not in (MEAN, ALL))
+        raise TableError(f"{scores.name} holds no class {class_name!r} of {metric}, only {known or 'the overall row'}.")
+    return rows
+
+
+def show_case(key: CaseKey, scores: ScoreTable) -> str:
+    """A case's name, after its data set where the table has several."""
+    dataset, case = key
+    return case if scores.frame["dataset"].nunique() <= 1 else f"{dataset}/{case}"
