@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from calibeval.cli.check import check
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
 from calibeval.cli.score import score
@@ -47,6 +48,7 @@ def _main(
 
 app.command()(score)
 app.command()(rank)
+app.command()(check)
 app.command()(train)
 app.command()(predict)
 

@@ -91,20 +91,24 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     numbers = case_numbers(scores, gate.metric, gate.class_name)
     values = np.abs(numbers.values) if gate.absolute else numbers.values
     defined = values[~np.isnan(values)]
-    counted = f"{defined.size} cases"
-    if defined.size < policy.min_cases or not defined.size:
-        asked = f"; the gate needs {policy.min_cases}" if defined.size else ""
-        raise TableError(" ".join(filter(None, (f"{counted} have a value", numbers.left_out()))) + f"{asked}.")
-    value = (
-        pooled_number(scores, gate.metric, gate.class_name) if gate.aggregate == "pooled" else _reduce(gate, defined)
-    )
-    value = abs(value) if gate.absolute else value
+    left_out = numbers.left_out()
+    if defined.size < max(policy.min_cases, 1):
+        raise TableError(f"{defined.size} cases have a value {left_out}; the gate needs {policy.min_cases}.")
+    worst: tuple[CaseValue, ...] = ()
+    if gate.aggregate == "pooled":
+        pooled = pooled_number(scores, gate.metric, gate.class_name)
+        value = abs(pooled) if gate.absolute else pooled
+    else:
+        value, worst = _reduce(gate, defined), _worst_cases(gate, scores, numbers, values)
     if np.isnan(value):
         raise TableError(f"{gate.aggregate} of {gate.metric} is not a number.")
-    unit = METRICS[gate.metric].unit and str(scores.frame.loc[scores.frame["metric"] == gate.metric, "unit"].iloc[0])
-    parts = (f"{show_number(value, gate)}{' ' + unit if unit else ''}, {counted}", numbers.left_out(), _wrong_way(gate))
-    worst = () if pooled else _worst_cases(gate, scores, numbers, values)
-    return _outcome(gate, value, "; ".join(filter(None, parts)), worst)
+    quantity = " ".join(filter(None, (show_number(value, gate), _unit(gate, scores))))
+    message = "; ".join(filter(None, (f"{quantity}, {defined.size} cases", left_out, _wrong_way(gate))))
+    return _outcome(gate, value, message, worst)
+
+
+def _unit(gate: Gate, scores: ScoreTable) -> str:
+    return str(scores.frame.loc[scores.frame["metric"] == gate.metric, "unit"].iloc[0])
 
 
 def _reduce(gate: Gate, values: Values) -> float:

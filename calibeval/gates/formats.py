@@ -22,8 +22,13 @@ SUMMARY_BYTES = 1 << 20
 _ANNOTATIONS = 10  # of each level
 _LEVELS: dict[Status, str] = {"failed": "error", "error": "error", "incomplete": "error", "warned": "warning"}
 _SIGNS: dict[Status, str] = {
-    "passed": "✅", "failed": "❌", "warned": "⚠️", "error": "❗", "incomplete": "❗", "skipped": "➖",
-}  # fmt: skip
+    "failed": "❌",
+    "error": "❗",
+    "incomplete": "❗",
+    "warned": "⚠️",
+    "passed": "✅",
+    "skipped": "⏭️",
+}
 Paint = Callable[[str, str], str]
 
 
@@ -126,20 +131,13 @@ def append_step_summary(report: Report) -> None:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut a text after whole lines so that it and a last line that says so fit into a number of bytes of UTF-8."""
+    """Cut a text after whole lines so that it, with a last line that says so, fits into a number of bytes of UTF-8."""
     if len(text.encode()) <= limit:
         return text
-    lines = text.splitlines(keepends=True)
-    closing = f"\n… {len(lines)} lines at most are left out: the summary is limited to {SUMMARY_BYTES} bytes.\n"
-    kept, size = 0, len(closing.encode())
-    for line in lines:
-        size += len(line.encode())
-        if size > limit:
-            break
-        kept += 1
-    closing = f"\n… {len(lines) - kept} lines are left out: the summary is limited to {SUMMARY_BYTES} bytes.\n"
-    shortened = "".join(lines[:kept]) + closing
-    return shortened if len(shortened.encode()) <= limit else ""
+    closing = f"\n… cut here: a step summary holds {SUMMARY_BYTES} bytes at most.\n"
+    room = limit - len(closing.encode()) - 1
+    kept = text.encode()[: max(room, 0)].rpartition(b"\n")[0].decode()
+    return f"{kept}\n{closing}" if kept else ""
 
 
 def verdict(report: Report) -> str:

@@ -26,12 +26,12 @@ _LEAST = {True: 0.001, False: 0.1}  # slack of a value that is perfect today, by
 _COUNTED = ("n_failed", "n_missing", "n_empty_prediction")
 
 
-def draft(scores: ScoreTable, *, several_methods: bool = False) -> str:
+def draft(scores: ScoreTable, *, named_method: bool = False) -> str:
     """Write a policy that the table passes.
 
     Args:
         scores: of one method.
-        several_methods: the table holds others too, so that the method must be named.
+        named_method: the user named the method, so the gates are for that one.
     """
     method = f"method = {json.dumps(scores.method, ensure_ascii=False)}"
     names = [name for name in METRICS if name in set(scores.frame["metric"])]
@@ -40,7 +40,7 @@ def draft(scores: ScoreTable, *, several_methods: bool = False) -> str:
             f"# Gates for calibeval check, drafted by calibeval {__version__} from {scores.name}.",
             "# Each bound is today's value, made worse by a tenth of its distance to perfect. Edit them.",
             "",
-            method if several_methods else f"# {method}  # when a table holds several",
+            method if named_method else f"# {method}  # when a table holds several",
             "# The bounds belong to numbers of this protocol; others are refused.",
             f"signature = {json.dumps(scores.signature, ensure_ascii=False)}",
             f"# min_cases = {len(cases_with_status(scores, ()))}  # decide no gate on fewer cases with a value",

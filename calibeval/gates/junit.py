@@ -31,7 +31,7 @@ def as_junit(report: Report) -> str:
         suite = TestSuite(f"calibeval.{kind}")
         suite.add_testcases([_test_case(o, report.findings) for o in report.outcomes if o.kind == kind])
         xml.add_testsuite(suite)
-    text: bytes = xml.tostring()
+    text: bytes = xml.tostring()  # type: ignore[no-untyped-call]  # the library is typed but for this
     return text.decode("utf-8") + "\n"
 
 

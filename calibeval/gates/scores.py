@@ -64,23 +64,34 @@ def load_scores(path: Path, method: str = "") -> ScoreTable:
         UsageError: it holds several methods and none is named, or not the one that is.
     """
     header, frame = read_table(path)
-    if frame.empty:
-        raise TableError(f"{path}: the table holds no case.")
     return select_method(str(path), header.signature, frame, method)
+
+
+def load_baseline(path: Path, method: str) -> ScoreTable:
+    """Read the one method of a table, whatever its name; of several, the one that is named.
+
+    Raises:
+        TableError: the file is no results table, or an empty one.
+        UsageError: it holds several methods, but not that one.
+    """
+    header, frame = read_table(path)
+    return select_method(str(path), header.signature, frame, method if frame["method"].nunique() > 1 else "")
 
 
 def scores_of_rows(name: str, signature: str, rows: Iterable[Row]) -> ScoreTable:
     """Take rows that were just scored, all of one method."""
-    frame = to_frame(rows)
-    return select_method(name, signature, frame, "")
+    return select_method(name, signature, to_frame(rows), "")
 
 
 def select_method(name: str, signature: str, frame: pd.DataFrame, method: str) -> ScoreTable:
     """Keep one method's rows.
 
     Raises:
+        TableError: there is no row.
         UsageError: several methods and none is named, or not the one that is.
     """
+    if frame.empty:
+        raise TableError(f"{name}: the table holds no case.")
     known = list(dict.fromkeys(frame["method"]))
     if not method and len(known) > 1:
         raise UsageError(f"{name} holds the methods {', '.join(known)}: name one with --method.")

@@ -1,0 +1,282 @@
+"""`calibeval check`: whether a model's outputs may pass, for people and for CI."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from calibeval.errors import UsageError
+
+if TYPE_CHECKING:
+    from calibeval.gates.policy import Policy
+    from calibeval.gates.report import Report
+    from calibeval.gates.scores import ScoreTable
+
+FormatName = Literal["text", "markdown", "json", "junit", "github"]
+ProtocolName = Literal["paper", "nacl", "sdc-repo", "guo"]
+
+Results = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RESULTS.csv|PREDS",
+        help="A table of calibeval score, or predictions: a folder of one method, or of one sub-folder a method.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Argument(metavar="LABELS", help="With PREDS: score them against these labels first.", show_default=False),
+]
+Gates = Annotated[
+    Path | None,
+    typer.Option(metavar="TOML", help="Gates and margins. Default: [tool.calibeval.gates] of ./pyproject.toml."),
+]
+GateTexts = Annotated[
+    list[str] | None,
+    typer.Option("--gate", metavar="GATE", help="For example 'mean(ECE) <= 0.05', 'p95(HD95[LV]) <= 12'; repeatable."),
+]
+WarnTexts = Annotated[
+    list[str] | None,
+    typer.Option("--warn", metavar="GATE", help="A gate that is reported and never fatal; repeatable."),
+]
+Baseline = Annotated[
+    Path | None, typer.Option(metavar="MAIN.csv", help="Table to be no worse than, compared case by case.")
+]
+Margins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--margin", metavar="METRIC=NUMBER", help="How much worse than the baseline a mean may be; repeatable."
+    ),
+]
+Method = Annotated[str, typer.Option(metavar="NAME", help="Method to check, where there are several.")]
+Images = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Images whose names and places the predictions must have.")
+]
+Integrity = Annotated[
+    bool, typer.Option("--integrity", help="With PREDS LABELS: check the files too. Without gates: the files alone.")
+]
+Protocol_ = Annotated[
+    ProtocolName | None, typer.Option("--protocol", help="For scoring; all other options: [score] in the gates file.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
+Table = Annotated[Path | None, typer.Option(metavar="CSV", help="With PREDS LABELS: keep the scored table.")]
+Format = Annotated[FormatName, typer.Option("--format", help="Of stdout; github adds annotations and a step summary.")]
+Outs = Annotated[
+    list[Path] | None,
+    typer.Option("--out", help="Also write the report here: .xml (JUnit), .md, .json or .txt; repeatable."),
+]
+Init = Annotated[
+    bool, typer.Option("--init", help="Write a commented gates.toml (or --gates TOML) that RESULTS.csv passes today.")
+]
+Force = Annotated[bool, typer.Option("--force", help="With --init: overwrite.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on stdout; the exit code tells.")]
+
+
+def check(
+    results: Results,
+    labels: Labels = None,
+    *,
+    gates: Gates = None,
+    gate: GateTexts = None,
+    warn: WarnTexts = None,
+    baseline: Baseline = None,
+    margin: Margins = None,
+    method: Method = "",
+    images: Images = None,
+    integrity: Integrity = False,
+    protocol: Protocol_ = None,
+    workers: Workers = None,
+    table: Table = None,
+    format_: Format = "text",
+    out: Outs = None,
+    init: Init = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decide whether a model's outputs may pass: gates on scores, a baseline, and the files themselves.
+
+    RESULTS.csv: gates on a table. PREDS LABELS: score, then gates. PREDS alone: the files only.
+
+    Exit code 0: passed; 1: a gate failed; 2: usage, or something could not be decided; 3: cases failed or are missing
+    and no gate speaks of them.
+    """
+    from calibeval.gates.formats import format_of
+
+    inputs = _Inputs(results, labels, images, baseline, table, workers, quiet)
+    _refuse_contradictions(inputs, integrity=integrity, protocol=protocol, init=init, margins=margin)
+    if init:
+        _write_draft(inputs, gates or Path("gates.toml"), method, force=force)
+        return
+    formats = {path: format_of(path) for path in out or []}
+    policy = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
+    explicit = bool(gates or gate or warn or baseline)
+    if inputs.is_table:
+        report = _check_table(inputs, policy)
+    else:
+        files = integrity or (labels is None and not explicit)
+        report = _check_predictions(inputs, policy, protocol, files=files, scores=explicit or labels is not None)
+    _emit(report, format_, formats, quiet=quiet)
+    raise typer.Exit(report.exit_code)
+
+
+class _Inputs(NamedTuple):
+    """What is read, and how."""
+
+    results: Path
+    labels: Path | None
+    images: Path | None
+    baseline: Path | None
+    table: Path | None
+    workers: int | None
+    quiet: bool
+
+    @property
+    def is_table(self) -> bool:
+        """Results rather than predictions."""
+        return self.results.suffix.lower() == ".csv"
+
+
+def _refuse_contradictions(
+    inputs: _Inputs, *, integrity: bool, protocol: str | None, init: bool, margins: list[str] | None
+) -> None:
+    for_predictions = {
+        "LABELS": inputs.labels, "--images": inputs.images, "--table": inputs.table, "--integrity": integrity,
+        "--protocol": protocol,
+    }  # fmt: skip
+    given = [name for name, value in for_predictions.items() if value]
+    if inputs.is_table and given:
+        raise UsageError(f"{', '.join(given)} belongs to predictions, and {inputs.results} is a table of results.")
+    if init and not inputs.is_table:
+        raise UsageError(f"--init drafts gates from a results table (.csv), not from {inputs.results}. Score it first.")
+    if margins and inputs.baseline is None:
+        raise UsageError("--margin says how much worse than a baseline a metric may be: give --baseline MAIN.csv.")
+
+
+def _policy(
+    inputs: _Inputs, path: Path | None, gates: list[str], warns: list[str], margins: list[str], method: str
+) -> Policy:
+    """All that is asked for: from the gates file or pyproject.toml, and beside it from options."""
+    from calibeval.gates.policy import parse_gate, parse_margin, read_policy
+
+    found = read_policy(path, Path.cwd())
+    policy = found.extended(
+        [*(parse_gate(text) for text in gates), *(parse_gate(text, "warn") for text in warns)],
+        [parse_margin(name, number) for name, _, number in (text.rpartition("=") for text in margins)],
+    )
+    if inputs.baseline is None:
+        return replace(policy, method=method or policy.method, margins=())
+    if not policy.margins:
+        raise UsageError("How much worse than the baseline may what be? Give --margin, as in DSC=0.01, or [margins].")
+    return replace(policy, method=method or policy.method)
+
+
+def _check_table(inputs: _Inputs, policy: Policy) -> Report:
+    from calibeval.gates.scores import load_scores
+
+    _refuse_no_gates(inputs, policy)
+    return _decide(load_scores(inputs.results, policy.method), str(inputs.results), inputs, policy)
+
+
+def _check_predictions(inputs: _Inputs, policy: Policy, protocol: str | None, *, files: bool, scores: bool) -> Report:
+    """Check the files, then score them and decide the gates, as far as each is asked for."""
+    from calibeval.gates.report import Report
+
+    scores = scores and bool(policy.gates or policy.margins)
+    if not files and not scores:
+        _refuse_no_gates(inputs, policy)
+    subject = str(inputs.results) if inputs.labels is None else f"{inputs.results} against {inputs.labels}"
+    notes = () if scores or not policy.gates else (f"the gates of {policy.source} need LABELS and were not decided",)
+    report = Report(subject, (), notes=notes)
+    if files:
+        report = _check_files(report, inputs, policy)
+    if not scores:
+        return report
+    from calibeval.cli.check_score import plan_scoring, score_for_gates
+
+    job = plan_scoring(inputs.results, inputs.labels, policy, protocol)
+    command = shlex.join(["calibeval", *sys.argv[1:]])
+    table = score_for_gates(job, workers=inputs.workers, table=inputs.table, command=command, quiet=inputs.quiet)
+    decided = _decide(table, subject, inputs, policy)
+    return replace(decided, outcomes=report.outcomes + decided.outcomes, findings=report.findings)
+
+
+def _check_files(report: Report, inputs: _Inputs, policy: Policy) -> Report:
+    from calibeval.cli.check_score import one_method, reading_choices
+    from calibeval.cli.console import progress
+    from calibeval.gates.integrity import check_files, plan_files
+
+    homes = [path for path in (inputs.labels, inputs.images, inputs.results) if path is not None]
+    scheme, options = reading_choices(policy, [folder for home in homes for folder in (home, home.resolve().parent)])
+    plan = plan_files(
+        inputs.results, inputs.labels, inputs.images,
+        scheme=scheme, options=options, pattern=policy.score.get("pattern"), severities=policy.integrity,
+    )  # fmt: skip
+    if policy.method:
+        plan = replace(plan, pairings=one_method(plan.pairings, policy.method, inputs.results))
+    with progress("checking", len(plan.cases), quiet=inputs.quiet) as advance:
+        findings, outcomes = check_files(plan, inputs.workers or 1, advance)
+    return replace(report, outcomes=tuple(outcomes), findings=tuple(findings))
+
+
+def _decide(scores: ScoreTable, subject: str, inputs: _Inputs, policy: Policy) -> Report:
+    from calibeval.gates.baseline import compare
+    from calibeval.gates.evaluate import evaluate_gates
+    from calibeval.gates.report import Report
+    from calibeval.gates.scores import load_baseline
+
+    outcomes = evaluate_gates(scores, policy)
+    if inputs.baseline is not None:
+        subject += f", baseline {inputs.baseline}"
+        outcomes += compare(scores, load_baseline(inputs.baseline, policy.method), policy)
+    return Report(subject, tuple(outcomes), method=scores.method, signature=scores.signature)
+
+
+def _refuse_no_gates(inputs: _Inputs, policy: Policy) -> None:
+    if policy.gates or policy.margins:
+        return
+    where = f" {policy.source} holds none." if policy.source else ""
+    draft = (
+        " `calibeval check RESULTS.csv --init` drafts some." if inputs.is_table else " Or --integrity, for the files."
+    )
+    raise UsageError(f"No gate to decide.{where} Give --gate, --gates or --baseline with --margin.{draft}")
+
+
+def _write_draft(inputs: _Inputs, path: Path, method: str, *, force: bool) -> None:
+    from calibeval.gates.init import draft
+    from calibeval.gates.scores import load_scores
+    from calibeval.table import atomic_path
+
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists. Give another name with --gates, or --force to overwrite it.")
+    text = draft(load_scores(inputs.results, method), named_method=bool(method))
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    if not inputs.quiet:
+        print(f"wrote {path}; check with: calibeval check {shlex.quote(str(inputs.results))} --gates {path}")
+
+
+def _emit(report: Report, format_: str, files: dict[Path, str], *, quiet: bool) -> None:
+    from calibeval.gates.formats import FORMATS, append_step_summary, as_text
+    from calibeval.table import atomic_path
+
+    for path, name in files.items():
+        with atomic_path(path) as temporary:
+            temporary.write_text(FORMATS[name](report), encoding="utf-8", newline="\n")
+    if format_ == "github":
+        append_step_summary(report)
+    if quiet:
+        return
+    if format_ == "text" and sys.stdout.isatty():
+        sys.stdout.write(as_text(report, _paint))
+    else:
+        sys.stdout.write(FORMATS[format_](report))
+
+
+def _paint(status: str, text: str) -> str:
+    colour = {"passed": "green", "warned": "yellow", "skipped": "bright_black"}.get(status, "red")
+    return typer.style(text, fg=colour)
