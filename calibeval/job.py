@@ -19,7 +19,8 @@ from calibeval.io.arrays import open_array
 from calibeval.io.cases import LABEL_KEYS, InputKind, ReadOptions, count_classes, find_spacing, open_case
 from calibeval.io.classes import ClassScheme, make_scheme
 from calibeval.io.layout import squeezed
-from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, read_manifest
+from calibeval.io.manifest import read_manifest
+from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files
 from calibeval.metrics import METRICS, select_metrics
 from calibeval.protocol import PROTOCOLS, Protocol
 from calibeval.readout import read_case
@@ -221,7 +222,7 @@ def _run_cases(
         else:
             progress(paths.case, kept)
             yield paths.case, kept
-    processes = _choose_workers(todo, workers)
+    processes = choose_workers(todo, workers)
     tasks = [_Task(paths, job, max(1, available_cores() // processes)) for paths in todo]
     for index, score in run_tasks(_score_task, tasks, processes, _died):
         case = todo[index].case
@@ -335,7 +336,7 @@ def _readable(job: ScoreJob) -> Iterable[CasePaths]:
     return (paths for pairing in job.pairings.values() for paths in pairing.cases if paths.prediction)
 
 
-def _choose_workers(cases: list[CasePaths], workers: int | None) -> int:
+def choose_workers(cases: list[CasePaths], workers: int | None) -> int:
     """Processes for these cases: the user's number, else by cores, by memory, and one where there is little to do."""
     if workers is not None:
         return max(1, min(workers, len(cases)))

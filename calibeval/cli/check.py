@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from calibeval.cli.score import ProtocolName
 from calibeval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from calibeval.gates.scores import ScoreTable
 
 FormatName = Literal["text", "markdown", "json", "junit", "github"]
-ProtocolName = Literal["paper", "nacl", "sdc-repo", "guo"]
 
 Results = Annotated[
     Path,
@@ -209,6 +209,7 @@ def _check_files(report: Report, inputs: _Inputs, policy: Policy) -> Report:
     from calibeval.cli.check_score import one_method, reading_choices
     from calibeval.cli.console import progress
     from calibeval.gates.integrity import check_files, plan_files
+    from calibeval.job import choose_workers
 
     homes = [path for path in (inputs.labels, inputs.images, inputs.results) if path is not None]
     scheme, options = reading_choices(policy, [folder for home in homes for folder in (home, home.resolve().parent)])
@@ -219,7 +220,7 @@ def _check_files(report: Report, inputs: _Inputs, policy: Policy) -> Report:
     if policy.method:
         plan = replace(plan, pairings=one_method(plan.pairings, policy.method, inputs.results))
     with progress("checking", len(plan.cases), quiet=inputs.quiet) as advance:
-        findings, outcomes = check_files(plan, inputs.workers or 1, advance)
+        findings, outcomes = check_files(plan, choose_workers(plan.cases, inputs.workers), advance)
     return replace(report, outcomes=tuple(outcomes), findings=tuple(findings))
 
 

@@ -113,17 +113,21 @@ def one_method(pairings: Mapping[str, Any], method: str, predictions: Path) -> d
 
 def _take(policy: Policy, options: dict[str, tuple[str, type]]) -> dict[str, Any]:
     """The options of a kind that the policy gives, by keyword; an unknown or mistyped one is an error."""
-    taken: dict[str, Any] = {}
-    value: Any
+    taken = {}
     for name, value in policy.score.items():
-        if name not in _OPTIONS:
-            raise UsageError(f"{policy.source}: unknown option {name!r} of score. Known: {', '.join(_OPTIONS)}.")
-        wanted = _OPTIONS[name][1]
-        if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
-            raise UsageError(f"{policy.source}: score option {name} is {value!r}; expected {wanted.__name__}.")
+        _refuse_mistyped(policy, name, value)
         if name in options:
-            taken[options[name][0]] = tuple(value) if wanted is list else value
+            keyword, kind = options[name]
+            taken[keyword] = tuple(value) if kind is list else value
     return taken
+
+
+def _refuse_mistyped(policy: Policy, name: str, value: Any) -> None:
+    if name not in _OPTIONS:
+        raise UsageError(f"{policy.source}: unknown option {name!r} of score. Known: {', '.join(_OPTIONS)}.")
+    kind = _OPTIONS[name][1]
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise UsageError(f"{policy.source}: score option {name} is {value!r}; expected {kind.__name__}.")
 
 
 def _protocol(policy: Policy, named: str | None) -> Protocol:

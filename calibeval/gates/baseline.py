@@ -91,7 +91,7 @@ def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, po
 
 def _describe(mean: float, limit: float, margin: float, alpha: float, *, passed: bool) -> str:
     change = f"{'worse' if mean > 0 else 'better'} by {abs(mean):.3g} in the mean" if mean else "equal in the mean"
-    bound = f"at most {limit:.3g} worse" if limit > 0 else f"at least {-limit:.3g} better"
+    bound = f"at most {limit:.3g} worse" if limit >= 0 else f"at least {-limit:.3g} better"
     text = f"{change}, {bound} at level {alpha:g}"
     if passed or mean > margin:
         return text
