@@ -1,0 +1,83 @@
+"""A CSV that says which files belong together, where names do not."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+from calibeval.errors import UsageError
+from calibeval.io.pairing import CasePaths, Pairing, check_case_names
+
+_EXPECTED = ("case", "prediction", "reference")
+_KNOWN = (*_EXPECTED, "method", "segmentation")
+
+
+def read_manifest(path: Path) -> dict[str, Pairing]:
+    """Read a CSV with the columns case, prediction, reference and, if wanted, method and segmentation.
+
+    Paths are relative to the manifest. Several prediction files (one a class) are parted by semicolons. An empty
+    reference means that the prediction's NPZ holds the label; a prediction that is empty or not there is missing.
+
+    Raises:
+        UsageError: no such file, no such table, or a case twice.
+    """
+    methods: dict[str, list[CasePaths]] = defaultdict(list)
+    for line, row in _read_rows(path):
+        if not row["case"]:
+            raise UsageError(f"{path}: line {line} names no case.")
+        if not row["prediction"] and not row["reference"]:
+            raise UsageError(f"{path}: line {line} names neither prediction nor reference.")
+        method = row.get("method") or path.stem
+        if Path(method).name != method:
+            raise UsageError(f"{path}: line {line} names the method {method!r}, which cannot be a file name.")
+        methods[method].append(_case(path.parent, row))
+    for method, cases in methods.items():
+        check_case_names([case.case for case in cases], f"{path}, method {method}")
+    return {method: Pairing(sorted(cases), []) for method, cases in methods.items()}
+
+
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Rows as dicts, each with its line number."""
+    if not path.is_file():
+        raise UsageError(f"{path}: " + ("is a folder, not a manifest." if path.is_dir() else "no such file."))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: is no CSV in UTF-8 ({error}).") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(lines) < 2:
+        raise UsageError(f"{path}: holds no case. Expected the columns {','.join(_EXPECTED)} and a line for each case.")
+    columns = lines[0][1]
+    if missing := [name for name in _EXPECTED if name not in columns]:
+        raise UsageError(
+            f"{path}: expected the columns {', '.join(_KNOWN)} (the last two if wanted), parted by commas; "
+            f"missing: {', '.join(missing)}."
+        )
+    for line, row in lines[1:]:
+        if len(row) != len(columns):
+            raise UsageError(f"{path}: line {line} has {len(row)} fields, expected {len(columns)}.")
+    return [(line, dict(zip(columns, row, strict=True))) for line, row in lines[1:]]
+
+
+def _case(folder: Path, row: dict[str, str]) -> CasePaths:
+    files = tuple(folder / part.strip() for part in row["prediction"].split(";") if part.strip())
+    gone = [file for file in files if not file.exists()]
+    if gone or not files:
+        why = f"the manifest names {gone[0]}, which is not there" if gone else "the manifest names none"
+        return CasePaths(row["case"], (), reference=_path(folder, row["reference"]), why=why)
+    return CasePaths(
+        row["case"],
+        files,
+        tuple(str(number) for number in range(len(files))) if len(files) > 1 else (),
+        _path(folder, row.get("segmentation", "")),
+        _path(folder, row["reference"]),
+        "the manifest",
+    )
+
+
+def _path(folder: Path, text: str) -> Path | None:
+    return folder / text if text else None

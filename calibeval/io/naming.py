@@ -1,0 +1,123 @@
+"""What a file name says: which case, which class, and by which convention.
+
+Understood without being told: equal stems; endings such as `_seg`, `_gt` or `_pred`; one file a class
+(`case_0000.nii.gz`, ...); BIDS (`sub-01_label-GM_probseg.nii.gz`, `sub-01_dseg.nii.gz`). Else a pattern says it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from calibeval.errors import UsageError
+from calibeval.io.arrays import stem_of
+
+_ENDING = re.compile(
+    r"[_.-](gt|seg|segmentation|labels?|mask|manual|pred|prediction|probs?|probabilities|softmax|0000)$", re.IGNORECASE
+)
+_BIDS = re.compile(r"(?P<entities>.+)_(?P<kind>probseg|dseg)")
+NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
+
+
+@dataclass
+class Files:
+    """Files of a prediction folder that name one case.
+
+    Attributes:
+        whole: files of all classes.
+        by_class: files of one class each, by its name or number.
+        segmentation: label maps beside probabilities, as BIDS names them.
+    """
+
+    whole: list[Path] = field(default_factory=list)
+    by_class: dict[str, Path] = field(default_factory=dict)
+    segmentation: list[Path] = field(default_factory=list)
+
+
+def plain_name(name: str) -> str:
+    """A name without endings that tell a label from a prediction."""
+    shorter = _ENDING.sub("", name)
+    return name if shorter == name else plain_name(shorter)
+
+
+def is_bids_label(path: Path) -> bool:
+    """Whether BIDS calls this file a label map."""
+    match = _BIDS.fullmatch(stem_of(path))
+    return match is not None and match["kind"] == "dseg"
+
+
+def label_key(path: Path) -> str:
+    """Case id that a label's name gives."""
+    match = _BIDS.fullmatch(stem_of(path))
+    return _bids_key(match["entities"])[0] if match else stem_of(path)
+
+
+def group_by_convention(files: Iterable[Path], cases: set[str]) -> dict[str, Files]:
+    """Group prediction files by what their names have in common.
+
+    Args:
+        files: of one method.
+        cases: ids that are expected; only theirs can have numbered files, one a class.
+    """
+    groups: dict[str, Files] = defaultdict(Files)
+    plain = {plain_name(case) for case in cases}
+    for path in files:
+        stem = stem_of(path)
+        bids, numbered = _BIDS.fullmatch(stem), NUMBERED.fullmatch(stem)
+        if bids:
+            key, label = _bids_key(bids["entities"])
+            if bids["kind"] == "dseg":
+                groups[key].segmentation.append(path)
+            elif label:
+                groups[key].by_class[label] = path
+            else:
+                groups[key].whole.append(path)
+        elif numbered and stem not in cases and plain_name(numbered["case"]) in plain:
+            groups[numbered["case"]].by_class[numbered["number"]] = path
+        else:
+            groups[stem].whole.append(path)
+    return dict(groups)
+
+
+def group_by_pattern(files: Iterable[Path], pattern: str) -> tuple[dict[str, Files], list[str]]:
+    """Group prediction files by a pattern; also give the names that it does not fit.
+
+    Args:
+        files: of one method.
+        pattern: as in `{case}_softmax` or `{case}_{class}`, with or without suffix.
+
+    Raises:
+        UsageError: a pattern without `{case}`, or with anything else in braces.
+    """
+    expression = _expression(pattern)
+    groups: dict[str, Files] = defaultdict(Files)
+    others = []
+    for path in files:
+        match = re.fullmatch(expression, stem_of(path)) or re.fullmatch(expression, path.name)
+        if not match:
+            others.append(path.name)
+        elif match.groupdict().get("klass"):
+            groups[match["case"]].by_class[match["klass"]] = path
+        else:
+            groups[match["case"]].whole.append(path)
+    return dict(groups), others
+
+
+def _expression(pattern: str) -> str:
+    fields = re.findall(r"{.*?}|[{}]", pattern)
+    if sorted(fields) not in (["{case}"], ["{case}", "{class}"]):
+        raise UsageError(
+            f"--pattern {pattern!r}: expected {{case}} in it once, and at most one {{class}}, as in '{{case}}_softmax'."
+        )
+    escaped = re.escape(pattern)
+    return escaped.replace(r"\{case\}", "(?P<case>.+?)").replace(r"\{class\}", "(?P<klass>[^_]+)")
+
+
+def _bids_key(entities: str) -> tuple[str, str]:
+    """Key without label and description, and the label."""
+    parts = [part for part in entities.split("_") if not part.startswith(("label-", "desc-"))]
+    label = next((part.removeprefix("label-") for part in entities.split("_") if part.startswith("label-")), "")
+    return "_".join(parts), label
