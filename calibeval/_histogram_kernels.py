@@ -1,8 +1,9 @@
 """Compiled loops behind `statistics`: one pass over the planes of a probability map.
 
 Voxels are handled in blocks of `BLOCK`. A block whose probabilities share one cell and whose labels agree costs a
-count and a sum; only the others are looked at more closely. Planes arrive class by class, so the largest
-probability so far and its class are kept per voxel, never C x N values.
+count and a sum; the others go through a few loops that vectorise, and one that does not. Planes arrive class by
+class, so the largest probability so far and its class are kept per voxel, never C x N values; a block in which one
+class is above `DECIDED` everywhere is done, and not even that is kept.
 
 A *cell* is a histogram's column: cell 0 holds p = 0 exactly, cell k > 0 holds edges[k-1] < p <= edges[k]. Values and
 edges are compared as float32; sums are float64. Non-negative floats order like their bits, and minima of integers
@@ -20,8 +21,7 @@ import numpy as np
 
 BLOCK = 256
 IGNORED = 255  # label of voxels that count nowhere
-
-_FEW_CELLS = 8  # up to here, counting above each edge beats looking at each voxel
+DECIDED = 0.9  # no other class can reach this much where the classes sum to 1
 _MIXED = -1  # the labels of a block do not agree
 
 _OPTIONS: dict[str, Any] = {
@@ -39,29 +39,8 @@ class Kernels(NamedTuple):
     scan: Any
     add_plane: Any
     update_largest: Any
+    add_top: Any
     proper_scores: Any
-
-
-@cache
-def kernels(dtype: str) -> Kernels:
-    """Compile (or load from numba's cache) the kernels for `float32` or `float64` probabilities."""
-    value, bits = (nb.float32, nb.int32) if dtype == "float32" else (nb.float64, nb.int64)
-    values, value_bits, labels = _read_only(value), _read_only(bits), _read_only(nb.uint8)
-    sums, histogram = nb.float64[::1], (nb.int64[:, ::1], nb.float64[:, ::1])
-    blocks = (labels, labels, labels)
-    edges = _read_only(nb.float32)
-
-    def compiled(function: Any, *signature: Any) -> Any:
-        return nb.njit(nb.void(*signature), **_OPTIONS)(function)
-
-    plane = (values, values, values, _read_only(nb.float64))
-    largest = (bits[::1], nb.uint8[::1], bits[::1])
-    return Kernels(
-        scan=compiled(_scan, values, value_bits, bits[::1], bits[::1], sums),
-        add_plane=compiled(_add_plane, *plane, *blocks, nb.int64, nb.boolean, edges, *histogram),
-        update_largest=compiled(_update_largest, value_bits, nb.int64, bits[::1], bits[::1], *largest),
-        proper_scores=compiled(_proper_scores, values, *blocks, nb.int64, nb.float64, sums, sums),
-    )
 
 
 class LabelKernels(NamedTuple):
@@ -72,11 +51,38 @@ class LabelKernels(NamedTuple):
 
 
 @cache
+def kernels(dtype: str) -> Kernels:
+    """Compile (or load from numba's cache) the kernels for `float32` or `float64` probabilities."""
+    value, bits = (nb.float32, nb.int32) if dtype == "float32" else (nb.float64, nb.int64)
+    values, value_bits, labels = _read_only(value), _read_only(bits), _read_only(nb.uint8)
+    blocks = (labels, labels, labels, nb.types.Array(nb.uint64, 2, "C", readonly=True))
+    histogram = (_read_only(nb.float32), nb.float32, nb.int64[:, ::1], nb.float64[:, ::1])
+    rows = _read_only(nb.int64)
+    largest = (rows, bits[::1], nb.uint8[::1], bits[::1], nb.uint8[::1])
+    sums = nb.float64[::1]
+
+    def compiled(function: Any, *signature: Any) -> Any:
+        return nb.njit(nb.void(*signature), **_OPTIONS)(function)
+
+    return Kernels(
+        scan=compiled(_scan, values, value_bits, bits[::1], bits[::1], sums),
+        add_plane=compiled(
+            _add_plane, values, values, values, _read_only(nb.float64), *blocks, nb.int64, nb.boolean, *histogram
+        ),
+        update_largest=compiled(_update_largest, value_bits, nb.int64, value_bits, value_bits, bits, *largest),
+        add_top=compiled(_add_top, values, rows, labels, *blocks, nb.boolean, *histogram),
+        proper_scores=compiled(_proper_scores, values, *blocks, nb.int64, nb.float64, sums, sums),
+    )
+
+
+@cache
 def label_kernels() -> LabelKernels:
     """Compile (or load) the kernels on labels."""
     labels = _read_only(nb.uint8)
     return LabelKernels(
-        label_blocks=nb.njit(nb.void(labels, nb.uint8[::1], nb.uint8[::1]), **_OPTIONS)(_label_blocks),
+        label_blocks=nb.njit(nb.void(labels, nb.uint8[::1], nb.uint8[::1], nb.uint64[:, ::1]), **_OPTIONS)(
+            _label_blocks
+        ),
         count_pairs=nb.njit(nb.void(labels, labels, labels, labels, nb.int64[:, ::1]), **_OPTIONS)(_count_pairs),
     )
 
@@ -86,33 +92,48 @@ def _read_only(scalar: Any) -> Any:
     return nb.types.Array(scalar, 1, "C", readonly=True)
 
 
-def _label_blocks(labels, low, high):
-    """Write each block's smallest and largest label."""
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def _label_blocks(labels, low, high, present):
+    """Write each block's smallest and largest label, and the set of its labels as 256 bits."""
     for block in range(low.size):
         part = labels[block * BLOCK : (block + 1) * BLOCK]
-        smallest = largest = part[0]
+        low[block], high[block] = _label_range(part)
+        if low[block] == high[block]:
+            present[block, low[block] >> 6] |= np.uint64(1) << np.uint64(low[block] & 63)
+            continue
         for i in range(part.size):
-            smallest = min(smallest, part[i])
-            largest = max(largest, part[i])
-        low[block] = smallest
-        high[block] = largest
+            present[block, part[i] >> 6] |= np.uint64(1) << np.uint64(part[i] & 63)
+
+
+@_inner
+def _label_range(part):
+    smallest = largest = part[0]
+    for i in range(part.size):
+        smallest = min(smallest, part[i])
+        largest = max(largest, part[i])
+    return smallest, largest
 
 
 def _count_pairs(labels, predicted, low, high, confusion):
     """Add the confusion matrix of two label maps; rows are `labels`."""
     for block in range(low.size):
+        if low[block] == IGNORED:
+            continue
         part = predicted[block * BLOCK : (block + 1) * BLOCK]
         reference = labels[block * BLOCK : (block + 1) * BLOCK]
-        agree = 0
-        for i in range(part.size):
-            agree += part[i] == part[0]
-        if agree == part.size and low[block] == high[block]:
-            if low[block] != IGNORED:
-                confusion[low[block], part[0]] += part.size
-            continue
+        if low[block] == high[block]:
+            smallest, largest = _label_range(part)
+            if smallest == largest:
+                confusion[low[block], smallest] += part.size
+                continue
         for i in range(part.size):
             if reference[i] != IGNORED:
                 confusion[reference[i], part[i]] += 1
+
+
+# --- planes ----------------------------------------------------------------------------------------------------------
 
 
 def _scan(values, bits, low, high, sums):
@@ -131,189 +152,158 @@ def _scan(values, bits, low, high, sums):
         sums[block] = total
 
 
-def _add_plane(values, low, high, sums, labels, label_low, label_high, c, flip, edges, count, total):
+def _add_plane(
+    values, low, high, sums, labels, label_low, label_high, present, c, flip, edges, threshold, count, total
+):
     """Add one plane to the histogram of (p, y = c), or with `flip` of (1 - p, y != c).
 
-    `low`, `high` and `sums` are the blocks of `_scan`, `label_low` and `label_high` those of `_label_blocks`.
+    `low`, `high` and `sums` are the blocks of `_scan`; `label_low`, `label_high` and `present` those of
+    `_label_blocks`. The cells end at `edges` (0, 1/M, ..., 1) and at `threshold`, infinite when there is none.
     """
-    scratch = _new_scratch(edges)
+    value, code = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.int32)
+    counts, totals = _new_lanes(count)
     for block in range(low.size):
         if label_low[block] == IGNORED:
             continue
-        target = _block_target(label_low[block], label_high[block], c)
         part = values[block * BLOCK : (block + 1) * BLOCK]
-        smallest, largest = np.float64(low[block]), np.float64(high[block])
+        target = _find_target(label_low[block], label_high[block], present[block], c)
+        smallest, largest, sum_ = np.float64(low[block]), np.float64(high[block]), sums[block]
         if flip:
             smallest, largest = 1.0 - largest, 1.0 - smallest
-        first, last = _cell(smallest, edges), _cell(largest, edges)
-        if target != _MIXED and first == last and not flip:
-            count[target, first] += part.size
-            total[target, first] += sums[block]
+        first = _cell(smallest, edges, threshold)
+        if target != _MIXED and first == _cell(largest, edges, threshold):
+            count[1 - target if flip else target, first] += part.size
+            total[1 - target if flip else target, first] += _sum_of_rest(part) if flip else sum_
             continue
-        _fill(part, flip, scratch)
-        role = scratch.role[: part.size]
-        if target == _MIXED:
-            _find_roles(labels[block * BLOCK : (block + 1) * BLOCK], c, flip, role)
-        else:
-            role[:] = target != flip
-        _add_block(scratch, part.size, target != _MIXED, first, last, edges, count, total)
-    _flush(scratch, count, total)
+        summand, cell = value[: part.size], code[: part.size]
+        _take(part, flip, summand)
+        _find_cells(summand, edges, threshold, cell)
+        _add_targets(labels[block * BLOCK : (block + 1) * BLOCK], c, flip, count.shape[1], cell)
+        _add_voxels(cell, summand, counts, totals)
+    _flush(counts, totals, count, total)
 
 
 @_inner
-def _block_target(label_low, label_high, c):
-    """1 or 0 when y = c holds or fails in a whole block, else `_MIXED`."""
+def _find_target(label_low, label_high, present, c):
+    """1 or 0 when y = c holds or fails for all labels of a block, else `_MIXED`."""
     if label_high == IGNORED:
         return _MIXED
-    if label_low == label_high:
-        return 1 if label_low == c else 0
-    return 0 if c < label_low or c > label_high else _MIXED
+    if (present[c >> 6] >> np.uint64(c & 63)) & np.uint64(1):
+        return 1 if label_low == label_high else _MIXED
+    return 0
 
 
 @_inner
-def _find_roles(label, c, flip, role):
-    hit, miss = np.int32(0 if flip else 1), np.int32(1 if flip else 0)
-    for i in range(role.size):
-        role[i] = hit if label[i] == c else miss
-    for i in range(role.size):
-        role[i] = np.int32(2) if label[i] == IGNORED else role[i]
+def _sum_of_rest(part):
+    sum_ = 0.0
+    for i in range(part.size):
+        sum_ += 1.0 - np.float64(part[i])
+    return sum_
 
 
 @_inner
-def _cell(value, edges):
-    """Index of the cell that holds a value: the number of edges below it."""
-    key = np.float32(value)
-    low, high = 0, edges.size - 1
-    while low < high:
-        middle = (low + high) // 2
-        if edges[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def _cell(value, edges, threshold):
+    """Index of the cell that holds a value: the number of edges, the threshold among them, below it.
 
-
-class _Scratch(NamedTuple):
-    """Room for one block: `key` decides the cell, `wide` is the key as float64, `value` is summed.
-
-    `role` is a voxel's target, or 2 where it does not count. `counts` and `totals` have four lanes, so that
-    neighbouring voxels of one cell do not wait for each other.
+    The product may be rounded to the wrong side of an edge, but by one cell at most; the quotients are the edges.
     """
-
-    key: Any
-    wide: Any
-    value: Any
-    role: Any
-    counts: Any
-    totals: Any
-
-
-@_inner
-def _new_scratch(edges):
-    return _Scratch(
-        np.empty(BLOCK, np.float32),
-        np.empty(BLOCK, np.float64),
-        np.empty(BLOCK, np.float64),
-        np.empty(BLOCK, np.int32),
-        np.zeros((4, 3 * edges.size), np.int64),
-        np.zeros((4, 3 * edges.size), np.float64),
+    key, bins = np.float32(value), np.float32(edges.size - 1)
+    k = np.int32(key * bins)
+    k += (np.int32(1) if key > np.float32(k) / bins else np.int32(0)) + (
+        np.int32(1) if key > np.float32(k + 1) / bins else np.int32(0)
     )
+    return k + (np.int32(1) if key > threshold else np.int32(0))
 
 
 @_inner
-def _fill(part, flip, scratch):
-    key, wide, value = scratch.key[: part.size], scratch.wide[: part.size], scratch.value[: part.size]
+def _take(part, flip, value):
+    """Take a block's values, or 1 - them, as float64."""
     if flip:
         for i in range(part.size):
             value[i] = 1.0 - np.float64(part[i])
     else:
         for i in range(part.size):
             value[i] = np.float64(part[i])
-    for i in range(key.size):
-        key[i] = np.float32(value[i])
-    for i in range(key.size):
-        wide[i] = np.float64(key[i])
 
 
 @_inner
-def _add_block(scratch, size, uniform, first, last, edges, count, total):
-    """Add one block whose values lie in the cells first..last; `uniform` when all voxels have one role."""
-    if uniform and last - first <= _FEW_CELLS:
-        role = scratch.role[0]
-        _add_uniform(
-            scratch.key[:size], scratch.wide[:size], scratch.value[:size], first, last, edges, count[role], total[role]
-        )
-    else:
-        _add_mixed(scratch, size, first, last, edges)
-
-
-@_inner
-def _add_uniform(key, wide, value, first, last, edges, count, total):
-    """Count and sum what lies above each edge, then take differences: every loop vectorises."""
-    above = key.size
-    sum_above = 0.0
+def _find_cells(value, edges, threshold, code):
+    """The same as `_cell` for a whole block, in a form that vectorises."""
+    bins = np.float32(edges.size - 1)
     for i in range(value.size):
-        sum_above += value[i]
-    for cell in range(first, last):
-        edge, wide_edge = edges[cell], np.float64(edges[cell])
-        n = np.int32(0)
-        for i in range(key.size):
-            n += np.int32(1) if key[i] > edge else np.int32(0)
-        s = 0.0
-        for i in range(value.size):
-            s += value[i] if wide[i] > wide_edge else 0.0
-        if n < above:
-            count[cell] += above - n
-            total[cell] += sum_above - s
-        above, sum_above = n, s
-    count[last] += above
-    total[last] += sum_above
+        key = np.float32(value[i])
+        k = np.int32(key * bins)
+        above = np.int32(1) if key > np.float32(k) / bins else np.int32(0)
+        far_above = np.int32(1) if key > np.float32(k + 1) / bins else np.int32(0)
+        cut = np.int32(1) if key > threshold else np.int32(0)
+        code[i] = np.int32(k + above + far_above + cut)
 
 
 @_inner
-def _add_mixed(scratch, size, first, last, edges):
-    """Find each voxel's cell (this vectorises), then count and sum voxel by voxel into the lanes."""
-    key, code, value = scratch.key[:size], scratch.role[:size], scratch.value[:size]
-    cells = edges.size
-    for i in range(size):
-        code[i] = np.int32(code[i] * cells + first)
-    for cell in range(first, last):
-        edge = edges[cell]
-        for i in range(size):
-            code[i] += np.int32(1) if key[i] > edge else np.int32(0)
-    whole = size - size % 4
+def _add_targets(label, c, flip, cells, code):
+    """Add to each cell the offset of its histogram: target 0, target 1, or voxels that count nowhere."""
+    hit, miss = np.int32(0 if flip else cells), np.int32(cells if flip else 0)
+    for i in range(code.size):
+        code[i] += hit if label[i] == c else miss
+    for i in range(code.size):
+        code[i] = np.int32(2 * cells) if label[i] == IGNORED else code[i]
+
+
+@_inner
+def _new_lanes(count):
+    """Four histograms, so that neighbouring voxels of one cell do not wait for each other."""
+    return np.zeros((4, 3 * count.shape[1]), np.int64), np.zeros((4, 3 * count.shape[1]))
+
+
+@_inner
+def _add_voxels(code, value, counts, totals):
+    whole = code.size - code.size % 4
     for start in range(0, whole, 4):
         for lane in range(4):
-            scratch.counts[lane, code[start + lane]] += 1
-            scratch.totals[lane, code[start + lane]] += value[start + lane]
-    for i in range(whole, size):
-        scratch.counts[0, code[i]] += 1
-        scratch.totals[0, code[i]] += value[i]
+            counts[lane, code[start + lane]] += 1
+            totals[lane, code[start + lane]] += value[start + lane]
+    for i in range(whole, code.size):
+        counts[0, code[i]] += 1
+        totals[0, code[i]] += value[i]
 
 
 @_inner
-def _flush(scratch, count, total):
+def _flush(counts, totals, count, total):
     cells = count.shape[1]
     for lane in range(4):
-        for role in range(2):
+        for target in range(2):
             for cell in range(cells):
-                count[role, cell] += scratch.counts[lane, role * cells + cell]
-                total[role, cell] += scratch.totals[lane, role * cells + cell]
+                count[target, cell] += counts[lane, target * cells + cell]
+                total[target, cell] += totals[lane, target * cells + cell]
 
 
-def _update_largest(bits, c, low, high, largest, argument, largest_low):
-    """Keep each voxel's largest value so far (as bits) and its class; the first maximum wins."""
+# --- largest class ---------------------------------------------------------------------------------------------------
+
+
+def _update_largest(bits, c, low, high, decided, rows, largest, argument, largest_low, state):
+    """Keep each voxel's largest value so far (as bits) and its class; the first maximum wins.
+
+    `state` of a block becomes 1 when this plane decides it, every value being above `decided`, and 2 after that. The
+    values of other blocks are kept in `largest`, one after the other, at the place that `rows` counts in blocks.
+    """
     klass = np.uint8(c)
     for block in range(low.size):
-        if c > 0 and high[block] <= largest_low[block]:
+        if state[block]:
+            state[block] = 2
+            continue
+        arg = argument[block * BLOCK : (block + 1) * BLOCK]
+        if low[block] > decided or c == 0:
+            for i in range(arg.size):
+                arg[i] = klass
+            largest_low[block] = low[block]
+            state[block] = 1 if low[block] > decided else 0
+        if state[block] or (c > 0 and high[block] <= largest_low[block]):
             continue
         part = bits[block * BLOCK : (block + 1) * BLOCK]
-        best = largest[block * BLOCK : (block + 1) * BLOCK]
-        arg = argument[block * BLOCK : (block + 1) * BLOCK]
+        best = largest[rows[block] * BLOCK : rows[block] * BLOCK + part.size]
         if c == 0:
-            best[:] = part
-            arg[:] = 0
-            largest_low[block] = low[block]
+            for i in range(best.size):
+                best[i] = part[i]
             continue
         for i in range(part.size):
             arg[i] = klass if part[i] > best[i] else arg[i]
@@ -324,7 +314,43 @@ def _update_largest(bits, c, low, high, largest, argument, largest_low):
         largest_low[block] = smallest
 
 
-def _proper_scores(values, labels, label_low, label_high, c, clip, squared_error, log_loss):
+def _add_top(
+    values, rows, predicted, labels, label_low, label_high, _present, foreground, edges, threshold, count, total
+):
+    """Add blocks to the histogram of (max_c p_c, yhat = y).
+
+    A block's largest values stand in `values` at the place that `rows` counts in blocks; a negative place leaves the
+    block out. `foreground` leaves out voxels with label 0.
+    """
+    value, code, match = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint8)
+    counts, totals = _new_lanes(count)
+    for block in range(label_low.size):
+        if rows[block] < 0 or label_low[block] == IGNORED or (foreground and label_high[block] == 0):
+            continue
+        label = labels[block * BLOCK : (block + 1) * BLOCK]
+        part = values[rows[block] * BLOCK : rows[block] * BLOCK + label.size]
+        summand, cell, right = value[: part.size], code[: part.size], match[: part.size]
+        _match(predicted[block * BLOCK : (block + 1) * BLOCK], label, foreground, right)
+        _take(part, False, summand)
+        _find_cells(summand, edges, threshold, cell)
+        _add_targets(right, 1, False, count.shape[1], cell)
+        _add_voxels(cell, summand, counts, totals)
+    _flush(counts, totals, count, total)
+
+
+@_inner
+def _match(predicted, labels, foreground, match):
+    """1 where the labels agree, 0 where they do not, 255 where a voxel does not count."""
+    for i in range(match.size):
+        match[i] = np.uint8(1) if predicted[i] == labels[i] else np.uint8(0)
+    for i in range(match.size):
+        match[i] = np.uint8(IGNORED) if labels[i] == IGNORED else match[i]
+    if foreground:
+        for i in range(match.size):
+            match[i] = np.uint8(IGNORED) if labels[i] == 0 else match[i]
+
+
+def _proper_scores(values, labels, label_low, label_high, present, c, clip, squared_error, log_loss):
     """Add the plane's squared errors (p_c - [y = c])^2 and, where y = c, -log max(p_c, clip)."""
     squares = 0.0
     logs = 0.0
@@ -332,7 +358,7 @@ def _proper_scores(values, labels, label_low, label_high, c, clip, squared_error
         if label_low[block] == IGNORED:
             continue
         part = values[block * BLOCK : (block + 1) * BLOCK]
-        if label_high[block] != IGNORED and (c < label_low[block] or c > label_high[block]):
+        if _find_target(label_low[block], label_high[block], present[block], c) == 0:
             for i in range(part.size):
                 squares += np.float64(part[i]) * np.float64(part[i])
             continue

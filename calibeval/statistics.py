@@ -124,6 +124,18 @@ class Edges(NamedTuple):
         )
 
 
+class _Cells(NamedTuple):
+    """Cells of a histogram as the kernels take them; the threshold is infinite when it is no edge of its own."""
+
+    edges: NDArray[np.float32]
+    threshold: np.float32
+
+    @staticmethod
+    def of(bins: int, threshold: float | None = None) -> _Cells:
+        cut = threshold is not None and cell_edges(bins, threshold).size > bins + 1
+        return _Cells(cell_edges(bins), np.float32(threshold if cut else np.inf))
+
+
 def empty_statistics(classes: int, protocol: Protocol) -> Statistics:
     """Statistics of no voxel: the neutral element of `+`."""
     edges = Edges.of(protocol)
@@ -186,20 +198,25 @@ class Accumulator:
         boundary: Labels | None = None,
         sum_tolerance: float = 1e-3,
     ) -> None:
-        from calibeval._histogram_kernels import kernels, label_kernels
+        from calibeval._histogram_kernels import DECIDED, kernels, label_kernels
 
         self.predicted = np.empty(reference.size, np.uint8)
         self._kernels, self._count_pairs = kernels(str(dtype)), label_kernels().count_pairs
-        self._classes, self._protocol, self._edges = classes, protocol, Edges.of(protocol)
-        self._proper, self._sum_tolerance, self._boundary = proper, sum_tolerance, boundary
+        self._classes, self._protocol = classes, protocol
+        self._top_cells, self._foreground_cells = _Cells.of(protocol.ece_bins), _Cells.of(protocol.pece_bins)
+        self._class_cells = _Cells.of(protocol.cece_bins, protocol.cece_threshold)
+        self._proper, self._sum_tolerance = proper, sum_tolerance
+        self._boundary = None if boundary is None else _LabelMap.of(boundary)
         self._labels = _LabelMap.of(reference)
         self._class_labels = self._labels
         if protocol.cece_domain == "foreground":
             self._class_labels = _LabelMap.of(_without_background(reference))
         self._dtype, self._bits = dtype, np.dtype(f"i{dtype.itemsize}")
-        self._one = int(np.ones(1, dtype).view(self._bits)[0])
-        self._largest = np.empty(reference.size, self._bits)
+        self._one, self._decided = (int(np.array([p], dtype).view(self._bits)[0]) for p in (1, DECIDED))
+        self._largest: dict[int, NDArray[Any]] = {}  # by range, of the blocks that the first class does not decide
+        self._rows = np.empty(self._labels.low.size, np.int64)  # where in `_largest` a block's values are
         self._largest_low = np.empty(self._labels.low.size, self._bits)
+        self._state = np.zeros(self._labels.low.size, np.uint8)
         self._sums = np.zeros(self._labels.low.size)
         self._parts = [empty_statistics(classes, protocol) for _ in range(0, reference.size, CHUNK)]
 
@@ -245,33 +262,43 @@ class Accumulator:
             plane = self._scan(_clip(chunk))
         self._sums[blocks] += plane.sums
         labels = self._labels.at(chunk.start)
-        self._add_plane(plane, self._class_labels.at(chunk.start), c, self._edges.classes, part.classes.of(c))
+        self._add_plane(plane, self._class_labels.at(chunk.start), c, self._class_cells, part.classes.of(c))
         if c == 0:
-            self._add_plane(plane, labels, c, self._edges.foreground, part.foreground, flip=True)
+            self._add_plane(plane, labels, c, self._foreground_cells, part.foreground, flip=True)
         if self._proper:
             scores = part.squared_error[c : c + 1], part.log_loss[c : c + 1]
             self._kernels.proper_scores(plane.values, *labels, c, self._protocol.nll_clip, *scores)
-        largest = self._largest[voxels], self.predicted[voxels], self._largest_low[blocks]
-        self._kernels.update_largest(plane.values.view(self._bits), c, plane.low, plane.high, *largest)
+        if c == 0:
+            undecided = plane.low <= self._decided
+            self._rows[blocks] = np.cumsum(undecided) - 1
+            self._largest[chunk.start] = np.empty(np.count_nonzero(undecided) * _BLOCK, self._bits)
+        largest = self._rows[blocks], self._largest[chunk.start], self.predicted[voxels]
+        state = self._largest_low[blocks], self._state[blocks]
+        bits = plane.values.view(self._bits)
+        self._kernels.update_largest(bits, c, plane.low, plane.high, self._decided, *largest, *state)
+        decided_now = self._state[blocks] == 1
+        if decided_now.any():
+            self._add_top(plane.values, np.where(decided_now, np.arange(decided_now.size), -1), chunk.start)
 
     def _finish(self, start: int) -> None:
-        """Top-label histograms and confusion matrix of a range, once all its classes are in."""
-        part, (voxels, _) = self._parts[start // CHUNK], _extent(start)
+        """Confusion matrix and what is left of the top-label histograms, once all classes of a range are in."""
+        part, (voxels, blocks) = self._parts[start // CHUNK], _extent(start)
         labels = self._labels.at(start)
         self._check_sums(start)
         self._count_pairs(labels.values, self.predicted[voxels], labels.low, labels.high, part.confusion)
-        only_foreground = self._protocol.ece_domain == "foreground"
-        self._add_top(start, _without_background(labels.values) if only_foreground else labels.values, part.top)
-        if self._boundary is not None:
-            self._add_top(start, self._boundary[voxels], part.boundary)
+        rows = np.where(self._state[blocks] == 0, self._rows[blocks], -1)
+        self._add_top(self._largest.pop(start).view(self._dtype), rows, start)
 
-    def _add_top(self, start: int, labels: Labels, histogram: Histogram) -> None:
-        """Add (max_c p_c, [yhat = y]) over the voxels whose label is not 255."""
-        voxels, _ = _extent(start)
-        plane = self._scan(self._largest[voxels].view(self._dtype))
-        right = (self.predicted[voxels] == labels).astype(np.uint8)
-        right[labels == IGNORED] = IGNORED
-        self._add_plane(plane, _LabelMap.of(right), 1, self._edges.top, histogram)
+    def _add_top(self, values: Plane, rows: NDArray[np.int64], start: int) -> None:
+        """Add (max_c p_c, [yhat = y]) over the blocks whose values stand in a row of `values`."""
+        part, (voxels, _) = self._parts[start // CHUNK], _extent(start)
+        top = values, rows, self.predicted[voxels]
+        only_foreground = self._protocol.ece_domain == "foreground"
+        into = part.top.count, part.top.total
+        self._kernels.add_top(*top, *self._labels.at(start), only_foreground, *self._top_cells, *into)
+        if self._boundary is not None:
+            into = part.boundary.count, part.boundary.total
+            self._kernels.add_top(*top, *self._boundary.at(start), False, *self._top_cells, *into)
 
     def _scan(self, values: Plane) -> _Plane:
         blocks = -(-values.size // _BLOCK)
@@ -280,17 +307,10 @@ class Accumulator:
         return plane
 
     def _add_plane(
-        self,
-        plane: _Plane,
-        labels: _LabelMap,
-        c: int,
-        edges: NDArray[np.float32],
-        into: Histogram,
-        *,
-        flip: bool = False,
+        self, plane: _Plane, labels: _LabelMap, c: int, cells: _Cells, into: Histogram, *, flip: bool = False
     ) -> None:
         extremes = plane.low.view(self._dtype), plane.high.view(self._dtype)
-        self._kernels.add_plane(plane.values, *extremes, plane.sums, *labels, c, flip, edges, into.count, into.total)
+        self._kernels.add_plane(plane.values, *extremes, plane.sums, *labels, c, flip, *cells, into.count, into.total)
 
     def _check_sums(self, start: int) -> None:
         """Refuse maps that do not sum to 1: by the mean of each block, and voxel by voxel for a largest p below 1/C."""
@@ -318,25 +338,27 @@ class _Plane(NamedTuple):
 
 
 class _LabelMap(NamedTuple):
-    """Labels with each block's smallest and largest."""
+    """Labels with each block's smallest and largest, and the set of its labels as 256 bits."""
 
     values: Labels
     low: Labels
     high: Labels
+    present: NDArray[np.uint64]
 
     @staticmethod
     def of(values: Labels) -> _LabelMap:
         from calibeval._histogram_kernels import label_kernels
 
         blocks = -(-values.size // _BLOCK)
-        labels = _LabelMap(values, np.empty(blocks, np.uint8), np.empty(blocks, np.uint8))
+        sets = np.zeros((blocks, 4), np.uint64)
+        labels = _LabelMap(values, np.empty(blocks, np.uint8), np.empty(blocks, np.uint8), sets)
         label_kernels().label_blocks(*labels)
         return labels
 
     def at(self, start: int) -> _LabelMap:
         """The labels of one range."""
         voxels, blocks = _extent(start)
-        return _LabelMap(self.values[voxels], self.low[blocks], self.high[blocks])
+        return _LabelMap(self.values[voxels], self.low[blocks], self.high[blocks], self.present[blocks])
 
 
 def _without_background(labels: Labels) -> Labels:
