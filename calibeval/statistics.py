@@ -196,7 +196,7 @@ class Accumulator:
         *,
         proper: bool = False,
         boundary: Labels | None = None,
-        sum_tolerance: float = 1e-3,
+        sum_tolerance: float = 1e-4,
     ) -> None:
         from calibeval._histogram_kernels import DECIDED, kernels, label_kernels
 
