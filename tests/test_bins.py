@@ -1,0 +1,77 @@
+"""The side file: statistics survive it, and pooled numbers come from it alone."""
+
+import numpy as np
+import pytest
+
+from calibeval.bins import bins_path, flatten, pool, read_bins, write_bins
+from calibeval.calibration import CALIBRATION_FUNCTIONS
+from calibeval.errors import TableError
+from calibeval.protocol import PROTOCOLS
+from calibeval.statistics import Accumulator
+
+PAPER = PROTOCOLS["paper"]
+
+
+def some_statistics(seed):
+    random = np.random.default_rng(seed)
+    p = np.ascontiguousarray(random.dirichlet(np.ones(3), 500).T)
+    y = random.integers(0, 3, 500).astype(np.uint8)
+    return Accumulator(y, 3, PAPER, p.dtype).take(lambda c, _start: p[c])
+
+
+@pytest.fixture
+def side_file(tmp_path):
+    cases = {f"case {i}": {"": some_statistics(i)} for i in range(3)}
+    path = bins_path(tmp_path / "ours.csv")
+    write_bins(path, cases, PAPER, signature=PAPER.signature, class_names=("background", "RV", "LV"))
+    return path, cases
+
+
+def test_name_of_the_side_file(tmp_path):
+    assert bins_path(tmp_path / "a.b.csv") == tmp_path / "a.b.bins.npz"
+
+
+def test_statistics_survive(side_file):
+    path, cases = side_file
+    table = read_bins(path)
+    assert table.signature == PAPER.signature
+    assert table.class_names == ("background", "RV", "LV")
+    assert list(table.cases) == list(cases)
+    for case, problems in cases.items():
+        for name, array in flatten(problems[""]).items():
+            np.testing.assert_array_equal(flatten(table.cases[case][""])[name], array, strict=True)
+
+
+def test_pooled_numbers_come_from_sums_not_from_means(side_file):
+    path, cases = side_file
+    pooled = read_bins(path).pooled()[""]
+    np.testing.assert_array_equal(pooled.confusion, sum(case[""].confusion for case in cases.values()))
+    ece = CALIBRATION_FUNCTIONS["ECE"]
+    mean = np.mean([ece(case[""], PAPER).overall for case in cases.values()])
+    assert ece(pooled, PAPER).overall < mean  # errors of small cases partly cancel
+
+
+def test_equal_statistics_give_equal_bytes(side_file, tmp_path):
+    path, cases = side_file
+    again = tmp_path / "again.npz"
+    write_bins(again, cases, PAPER, signature=PAPER.signature, class_names=("background", "RV", "LV"))
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_nothing_is_pickled(side_file):
+    with np.load(side_file[0], allow_pickle=False) as file:
+        assert all(file[name].dtype.kind in "iufU" for name in file.files)
+
+
+def test_no_case_is_no_error(tmp_path):
+    write_bins(tmp_path / "none.bins.npz", {}, PAPER, signature="s", class_names=("0",))
+    assert read_bins(tmp_path / "none.bins.npz").pooled() == {}
+    assert pool([]) == {}
+
+
+def test_other_files_are_refused_by_name(tmp_path):
+    (tmp_path / "x.bins.npz").write_bytes(b"no zip")
+    np.savez(tmp_path / "y.bins.npz", a=1)
+    for name in ("x", "y", "z"):
+        with pytest.raises(TableError, match=rf"{name}\.bins\.npz"):
+            read_bins(tmp_path / f"{name}.bins.npz")

@@ -1,0 +1,52 @@
+"""The registry: complete, consistent, and the README's table is made from it."""
+
+import math
+
+import pytest
+
+from calibeval.errors import UsageError
+from calibeval.metrics import DEFAULT, METRICS, select_metrics
+
+HIGHER = {"DSC", "IoU", "precision", "recall", "NSD"}
+LOWER = {"HD95", "HD", "ASSD", "ECE", "CECE", "pECE", "ACE", "MCE", "Brier", "NLL", "bECE"}
+SIGNED = {"VD", "RVD", "gap"}
+
+
+def test_every_metric_has_one_direction():
+    assert set(METRICS) == HIGHER | LOWER | SIGNED
+    for name, metric in METRICS.items():
+        expected = "higher" if name in HIGHER else "lower" if name in LOWER else "zero"
+        assert metric.better == expected, name
+
+
+def test_rows_are_filled_in():
+    for name, metric in METRICS.items():
+        assert name == metric.name
+        assert metric.low < metric.high
+        assert metric.long_name
+        assert metric.formula
+        assert metric.citation
+        assert metric.undefined
+        assert set(metric.rows) <= {"class", "mean", "all"}
+
+
+def test_the_papers_five_are_the_default():
+    assert DEFAULT == ("DSC", "HD95", "ECE", "CECE", "pECE")
+    assert select_metrics("default") == DEFAULT
+
+
+def test_selection_keeps_the_registrys_order_and_ignores_case():
+    assert select_metrics("ece, dsc") == ("DSC", "ECE")
+    assert select_metrics(["NLL", "default"]) == (*DEFAULT, "NLL")
+    assert select_metrics("all") == tuple(METRICS)
+
+
+@pytest.mark.parametrize("text", ["", " , ", "dice", "ECE,foo"])
+def test_unknown_names_are_refused_with_the_known_ones(text):
+    with pytest.raises(UsageError, match="Known: default, all, DSC"):
+        select_metrics(text)
+
+
+def test_only_distances_and_losses_are_unbounded():
+    unbounded = {name for name, metric in METRICS.items() if math.isinf(metric.high)}
+    assert unbounded == {"VD", "RVD", "HD95", "HD", "ASSD", "pECE", "NLL"}
