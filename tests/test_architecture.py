@@ -1,0 +1,138 @@
+"""The house: imports go downwards, start-up is light, every command is documented."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "calibeval"
+
+# From the top of the house to the bottom; a module imports only from its own floor and below.
+FLOORS = (
+    ("cli", "__main__"),
+    ("ranking", "gates", "report", "train"),
+    ("score",),
+    ("job",),
+    ("readout", "rows", "summary", "shards"),
+    ("io",),
+    ("bins", "boundary", "calibration"),
+    ("statistics", "surface", "_surface_search", "overlap", "empty", "phantom", "workers"),
+    ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas"),
+    ("table", "metrics", "protocol", "bootstrap", "errors", "_version"),
+)
+FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
+HEAVY = ("torch", "matplotlib", "numba", "scipy", "SimpleITK", "pandas", "nibabel", "monai")
+
+
+def imports(path, *, at_start_only):
+    """Absolute names that a module imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = _run_at_import(tree) if at_start_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "calibeval":
+                yield from (f"calibeval.{alias.name}" for alias in node.names)
+
+
+def _run_at_import(tree):
+    """Nodes that run when a module is imported: no function bodies, no TYPE_CHECKING blocks."""
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        waiting += list(ast.iter_child_nodes(node))
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def place(path):
+    """The part of the house a file is in."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downwards(path):
+    here = place(path)
+    if here == "__init__":
+        return
+    assert here in FLOOR, f"{here} has no floor: add it to FLOORS"
+    for name in imports(path, at_start_only=False):
+        parts = name.split(".")
+        if parts[0] == "calibeval" and len(parts) > 1 and parts[1] not in (here, "__version__"):
+            assert FLOOR[parts[1]] <= FLOOR[here], f"{here} reaches up to {name}"
+    if here not in ("cli", "__main__"):
+        assert not any(name.startswith(("typer", "calibeval.cli")) for name in imports(path, at_start_only=False))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_train_and_its_commands_know_torch(path):
+    if place(path) not in ("train", "cli"):  # the commands ask whether it is there
+        assert not any(name.split(".")[0] in ("torch", "monai") for name in imports(path, at_start_only=False))
+
+
+@pytest.mark.parametrize("command", [["-c", "import calibeval"], ["-m", "calibeval", "--help"]])
+def test_start_up_loads_nothing_heavy(command):
+    script = ["-X", "importtime", *command]
+    result = subprocess.run([sys.executable, *script], capture_output=True, text=True, check=True)
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
+    assert not loaded & set(HEAVY)
+
+
+def test_modules_are_short():
+    long = {str(path): n for path in modules() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 400}
+    assert not long
+
+
+def test_functions_are_short():
+    long = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                documentation = ast.get_docstring(node, clean=False) or ""
+                signature = node.body[0].lineno - node.lineno
+                lines = node.end_lineno - node.lineno + 1 - documentation.count("\n") - signature
+                if lines > 60:
+                    long.append(f"{path.name}:{node.name} ({lines})")
+    assert not long
+
+
+def test_the_command_lines_choices_are_the_registries():
+    from typing import get_args
+
+    from calibeval.cli import score  # noqa: F401 (the module must be importable)
+    from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS
+
+    module = sys.modules["calibeval.cli.score"]
+    assert set(get_args(module.ProtocolName)) == set(PROTOCOLS)
+    assert set(get_args(module.HD95Name)) == set(HD95_DEFINITIONS)
+    assert set(get_args(module.EmptyRuleName)) == set(EMPTY_RULES)
+
+
+def _commands():
+    from calibeval.cli import app
+
+    return [command.name or command.callback.__name__ for command in app.registered_commands]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_has_help_and_stands_in_the_readme(command):
+    from typer.testing import CliRunner
+
+    from calibeval.cli import app
+
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert len(result.stdout) > 200
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    assert f"calibeval {command}" in readme
