@@ -161,9 +161,9 @@ def _argmax_problems(scan: PlaneScan, prediction: Prediction, beside: Labels) ->
     if source is None:
         return
     predicted = scan.predicted.reshape(source.shape)
-    if predicted.shape == beside.shape and agreement(predicted, beside) >= AGREEMENT:
-        differ = scan.contradicted(source.tolerance)
-    else:
+    alike = predicted.shape == beside.shape
+    differ = scan.contradicted(source.tolerance) if alike else beside.size
+    if differ and not (alike and agreement(predicted, beside) >= AGREEMENT):
         turns = find_turns(predicted, beside)
         if len(turns) != 1:
             how = f"{len(turns)} turns would mend it" if turns else "no turn or flip mends it"

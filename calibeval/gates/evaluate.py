@@ -23,6 +23,7 @@ from calibeval.gates.scores import (
     cases_with_status,
     pooled_number,
     show_case,
+    show_status,
 )
 from calibeval.metrics import METRICS
 
@@ -93,7 +94,8 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     defined = values[~np.isnan(values)]
     left_out = numbers.left_out()
     if defined.size < max(policy.min_cases, 1):
-        raise TableError(f"{defined.size} cases have a value {left_out}; the gate needs {policy.min_cases}.")
+        found = ", ".join(filter(None, (f"{defined.size} cases have a value", left_out)))
+        raise TableError(f"{found}; the gate needs {policy.min_cases}.")
     worst: tuple[CaseValue, ...] = ()
     if gate.aggregate == "pooled":
         pooled = pooled_number(scores, gate.metric, gate.class_name)
@@ -112,9 +114,10 @@ def _unit(gate: Gate, scores: ScoreTable) -> str:
 
 
 def _reduce(gate: Gate, values: Values) -> float:
-    """Aggregate over cases; percentiles and the median interpolate linearly."""
+    """Aggregate over cases; percentiles and the median interpolate linearly, and are NaN next to infinity."""
     if gate.percent is not None:
-        return float(np.percentile(values, gate.percent))
+        with np.errstate(invalid="ignore"):
+            return float(np.percentile(values, gate.percent))
     return float(getattr(np, gate.aggregate)(values))
 
 
@@ -129,13 +132,9 @@ def _worst_cases(gate: Gate, scores: ScoreTable, numbers: CaseNumbers, values: V
     keys = {"<": -values, ">": values}.get(gate.comparison[0], -np.abs(values - float(gate.bound)))
     order = [int(i) for i in np.argsort(keys, kind="stable") if not np.isnan(values[i])]
     return tuple(
-        CaseValue(show_case(numbers.cases[i], scores), float(numbers.values[i]), note=_note(numbers.statuses[i]))
+        CaseValue(show_case(numbers.cases[i], scores), float(numbers.values[i]), note=show_status(numbers.statuses[i]))
         for i in order[:LISTED]
     )
-
-
-def _note(status: str) -> str:
-    return "" if status == "ok" else status.replace("_", " ")
 
 
 def _wrong_way(gate: Gate) -> str:

@@ -52,7 +52,7 @@ class CaseNumbers(NamedTuple):
     def left_out(self) -> str:
         """How many cases have no value, and why; empty when all have one."""
         lost = [status for status, value in zip(self.statuses, self.values, strict=True) if np.isnan(value)]
-        counted = [f"{lost.count(status)} {status.replace('_', ' ')}" for status in sorted(set(lost))]
+        counted = [f"{lost.count(status)} {show_status(status) or 'undefined'}" for status in sorted(set(lost))]
         return f"without {', '.join(counted)}" if counted else ""
 
 
@@ -175,6 +175,11 @@ def _rows(scores: ScoreTable, metric: str, class_name: str) -> pd.DataFrame:
         known = ", ".join(name for name in dict.fromkeys(of_metric["class"]) if name not in (MEAN, ALL))
         raise TableError(f"{scores.name} holds no class {class_name!r} of {metric}, only {known or 'the overall row'}.")
     return rows
+
+
+def show_status(status: str) -> str:
+    """A status in words; empty for `ok`."""
+    return "" if status == "ok" else status.replace("_", " ")
 
 
 def show_case(key: CaseKey, scores: ScoreTable) -> str:

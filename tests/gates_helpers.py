@@ -1,0 +1,42 @@
+"""Small results tables for the tests of `calibeval.gates` and `calibeval check`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from calibeval.gates.policy import Policy, overall_class, parse_gate, parse_margin
+from calibeval.gates.scores import ScoreTable, scores_of_rows
+from calibeval.protocol import make_protocol
+from calibeval.table import Row, write_table
+
+SIGNATURE = make_protocol().signature
+EMPTY = math.nan
+
+
+def rows_of(values: dict[str, list[float]], *, method="m", dataset="A", statuses=None) -> list[Row]:
+    """Rows of METRIC or METRIC[CLASS], one number a case; cases are named c0, c1, ...
+
+    `statuses` gives the status of a case by its index, for all of its rows.
+    """
+    rows = []
+    for name, numbers in values.items():
+        metric, _, class_name = name.rstrip("]").partition("[")
+        for i, value in enumerate(numbers):
+            status = (statuses or {}).get(i, "ok")
+            rows.append(Row(method, dataset, f"c{i}", class_name or overall_class(metric), metric, value, "", status))
+    return rows
+
+
+def scores_of(values: dict[str, list[float]], *, signature=SIGNATURE, name="new.csv", **options) -> ScoreTable:
+    return scores_of_rows(name, signature, rows_of(values, **options))
+
+
+def write_scores(path: Path, values: dict[str, list[float]], *, signature=SIGNATURE, **options) -> Path:
+    write_table(path, rows_of(values, **options), signature=signature)
+    return path
+
+
+def policy_of(*gates: str, margins: dict[str, float] | None = None, **settings) -> Policy:
+    parsed = [parse_margin(name, margin) for name, margin in (margins or {}).items()]
+    return Policy(**settings).extended([parse_gate(gate) for gate in gates], parsed)
