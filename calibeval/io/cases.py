@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import InputError
-from calibeval.io.arrays import ArrayFile, npz_keys, open_array, reading, suffix_of
+from calibeval.io.arrays import ArrayFile, npz_keys, open_array, suffix_of
 from calibeval.io.classes import ClassScheme, read_labels
 from calibeval.io.geometry import check_same_place
 from calibeval.io.layout import find_layout, squeezed
@@ -161,8 +161,7 @@ def open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme,
     if layout.order == tuple(range(len(shape))):
         source = file_source(file, shape if not layout.classes else shape[1:], scale)
     else:
-        with reading(file.path):
-            array = file.load().reshape(shape).transpose(layout.order)
+        array = file.load().reshape(shape).transpose(layout.order)
         source = transposed_source(file, array if layout.classes else array[None], scale)
     how = f"{file.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {layout.why}"
     notes = (f"read as value/{scale:g}",) if scale else ()
@@ -228,8 +227,7 @@ def _holds_labels(file: ArrayFile, scheme: ClassScheme, options: ReadOptions) ->
         return False
     if file.dtype.kind in "iub" and not file.scaled and suffix_of(file.path) != ".png":
         return True
-    with reading(file.path):
-        values = file.load()
+    values = file.load()
     if suffix_of(file.path) == ".png":  # masks and 8-bit probabilities look alike but for their range
         return bool(values.max(initial=0) < max(len(scheme.names), 2))
     scaled = values * file.slope + file.intercept
@@ -305,8 +303,7 @@ def _npz_spacing(file: ArrayFile) -> tuple[float, ...] | None:
     key = next((key for key in ("spacing_mm", "spacing") if key in npz_keys(file.path)), None)
     if key is None:
         return None
-    with reading(file.path):
-        spacing = tuple(float(length) for length in np.ravel(open_array(file.path, (key,)).load()))
+    spacing = tuple(float(length) for length in np.ravel(open_array(file.path, (key,)).load()))
     return _squeeze_spacing(file.path, spacing, file.shape)
 
 

@@ -103,8 +103,7 @@ def make_scheme(
 
 def read_labels(file: ArrayFile, scheme: ClassScheme) -> NDArray[np.uint8]:
     """Read a label map from a file as class indices; see `index_labels`."""
-    with reading(file.path):
-        raw = file.load()
+    raw = file.load()
     return index_labels(raw * file.slope + file.intercept if file.scaled else raw, scheme, file.path)
 
 

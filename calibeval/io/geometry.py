@@ -7,13 +7,14 @@ turned. Spacing is in mm, in the order of the array in memory, slowest axis firs
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import GeometryError, InputError
+from calibeval.errors import GeometryError
 
 _TOLERANCE = 1e-3  # relative; rounding in headers is below 1e-5
 _MAX_SHIFT = 0.25  # of a voxel, however far from the origin the volume lies
@@ -31,13 +32,27 @@ class Geometry(NamedTuple):
     spacing_mm: tuple[float, ...]
 
 
-def make_geometry(path: Path, affine: NDArray[np.float64], dimensions: int) -> Geometry:
-    """Build a geometry of 2 or 3 spatial dimensions; a spacing that is not positive is an error."""
-    columns = np.linalg.norm(affine[:3, :3], axis=0)
-    spacing = tuple(float(length) for length in columns[:dimensions][::-1])
-    if not all(np.isfinite(length) and length > 0 for length in spacing):
-        raise InputError(path, f"the header gives the voxel spacing {spacing} mm.", "Repair it, or give --spacing.")
-    return Geometry(affine, spacing)
+def make_geometry(affine: NDArray[np.float64], shape: Sequence[int]) -> Geometry | None:
+    """Build a geometry; None when the header's spacing is no spacing.
+
+    Across a flat image (2-D, or one slice) files give any number, zero included. It places nothing, so the plane's
+    normal in mm stands there instead.
+
+    Args:
+        affine: (4, 4) voxel index (x, y, z) to mm, RAS+.
+        shape: of the file, x first; axes after the third are no place.
+    """
+    affine, spatial = affine.copy(), tuple(shape[:3])
+    flat = [axis for axis in range(3) if axis >= len(spatial) or spatial[axis] == 1]
+    with np.errstate(all="ignore"):
+        if len(flat) == 1:
+            first, second = (affine[:3, axis] for axis in range(3) if axis not in flat)
+            normal = np.cross(first, second)
+            affine[:3, flat[0]] = normal / np.linalg.norm(normal)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and (spacing > 0).all()):
+        return None
+    return Geometry(affine, tuple(float(length) for length in spacing[: len(spatial)][::-1]))
 
 
 def check_same_place(path: Path, found: Geometry, reference_path: Path, expected: Geometry) -> None:

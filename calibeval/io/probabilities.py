@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import InputError
-from calibeval.io.arrays import ArrayFile, fill, reading
+from calibeval.io.array_file import ArrayFile, check_end, fill, reading
 from calibeval.statistics import CHUNK, PlaneChunk
 
 Values = NDArray[Any]
@@ -108,9 +107,7 @@ def file_source(file: ArrayFile, shape: tuple[int, ...], scale: float | None = N
     """
     classes = math.prod(file.shape) // math.prod(shape)
     if file.stream is None:
-        with reading(file.path):
-            values = file.load()
-        return _scaled(array_source(values.reshape(classes, *shape), file.dtype), file, scale)
+        return _scaled(array_source(file.load().reshape(classes, *shape), file.dtype), file, scale)
     raw = _stream_source(file, classes, shape)
     return _scaled(raw, file, scale)
 
@@ -205,8 +202,7 @@ def _stream_source(file: ArrayFile, classes: int, shape: tuple[int, ...]) -> Pla
                     part = raw[: min(CHUNK, voxels - start)]
                     fill(bytes_, part.view(np.uint8).data)
                     yield PlaneChunk(c, start, part.astype(dtype, copy=False))
-            if bytes_.read(1):
-                raise InputError(file.path, f"is longer than its header says (shape {file.shape}).")
+            check_end(bytes_, file.path)
 
     return PlaneSource(classes, shape, dtype, _sum_tolerance(file.dtype), stream=stream)
 

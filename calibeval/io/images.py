@@ -1,0 +1,127 @@
+"""NIfTI through nibabel; MHA, MHD, NRRD and PNG through SimpleITK. Both libraries load on first use."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.errors import InputError
+from calibeval.io.array_file import Array, ArrayFile, map_values, read_all, skip
+from calibeval.io.geometry import make_geometry
+from calibeval.io.gzipped import open_gzip
+
+_MM = {"meter": 1e3, "micron": 1e-3}
+
+
+def open_nifti(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
+    """Open a NIfTI file, compressed or not."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image: Any = nibabel.load(path)
+    except ImageFileError as error:
+        raise InputError(path, "is no NIfTI file, or a truncated or corrupt one.", "Write or copy it again.") from error
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise InputError(path, f"holds a {type(image).__name__}, not a volume.", "Save it as NIfTI-1 or NIfTI-2.")
+    proxy: Any = image.dataobj
+    shape = tuple(int(n) for n in image.shape[::-1])
+    dtype, offset = np.dtype(proxy.dtype), int(proxy.offset)
+    compressed = path.name.lower().endswith(".gz")
+
+    def stream() -> BinaryIO:
+        file = open_gzip(path)
+        skip(file, offset)
+        return file
+
+    def load() -> Array:
+        return read_all(path, stream, shape, dtype) if compressed else map_values(path, dtype, offset, shape)
+
+    return ArrayFile(
+        path,
+        shape,
+        dtype,
+        load,
+        stream if compressed else None,
+        slope=_number(proxy.slope, 1.0),
+        intercept=_number(proxy.inter, 0.0),
+        geometry=make_geometry(_nifti_affine(image), image.shape),
+    )
+
+
+def _number(value: Any, default: float) -> float:
+    return default if value is None or math.isnan(value) else float(value)
+
+
+def _nifti_affine(image: Any) -> NDArray[np.float64]:
+    """Affine in mm; units that the format does not know are taken for mm."""
+    affine = np.array(image.affine, np.float64)
+    try:
+        unit = image.header.get_xyzt_units()[0]
+    except KeyError:
+        unit = "mm"
+    affine[:3] *= _MM.get(unit, 1.0)
+    return affine
+
+
+def open_itk(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
+    """Open an image that SimpleITK reads; the channels of a vector image are the fastest axis."""
+    import SimpleITK as sitk  # noqa: N813 (its documented alias)
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    if not path.exists():
+        raise FileNotFoundError(path)
+    path.open("rb").close()  # says why a file cannot be opened, where ITK does not
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(path, "cannot be read: broken, or of another format than its suffix says.") from error
+    if (kind := sitk.GetPixelIDValueAsString(reader.GetPixelID())).startswith("complex"):
+        raise InputError(path, f"holds values of the type {kind}, expected plain numbers.")
+    channels = reader.GetNumberOfComponents()
+    shape = (*reader.GetSize()[::-1], *([channels] if channels > 1 else []))
+
+    def load() -> Array:
+        try:
+            return sitk.GetArrayFromImage(reader.Execute())
+        except RuntimeError as error:
+            raise InputError(path, "the file is truncated or corrupt.", "Write or copy it again.") from error
+
+    dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_type(sitk, reader.GetPixelID()))).dtype
+    has_geometry = path.suffix.lower() != ".png"
+    geometry = make_geometry(_itk_affine(reader), reader.GetSize()) if has_geometry else None
+    return ArrayFile(path, shape, dtype, load, geometry=geometry)
+
+
+def _scalar_type(sitk: Any, pixel: int) -> int:
+    """Pixel type of one component of a vector image."""
+    scalars = {
+        sitk.sitkVectorUInt8: sitk.sitkUInt8,
+        sitk.sitkVectorInt8: sitk.sitkInt8,
+        sitk.sitkVectorUInt16: sitk.sitkUInt16,
+        sitk.sitkVectorInt16: sitk.sitkInt16,
+        sitk.sitkVectorUInt32: sitk.sitkUInt32,
+        sitk.sitkVectorInt32: sitk.sitkInt32,
+        sitk.sitkVectorUInt64: sitk.sitkUInt64,
+        sitk.sitkVectorInt64: sitk.sitkInt64,
+        sitk.sitkVectorFloat32: sitk.sitkFloat32,
+        sitk.sitkVectorFloat64: sitk.sitkFloat64,
+    }
+    return int(scalars.get(pixel, pixel))
+
+
+def _itk_affine(reader: Any) -> NDArray[np.float64]:
+    """Affine in RAS+: ITK's x and y grow to the left and to the back."""
+    n = reader.GetDimension()
+    spatial = min(n, 3)
+    direction = np.array(reader.GetDirection()).reshape(n, n)
+    affine = np.eye(4)
+    affine[:spatial, :spatial] = (direction * np.array(reader.GetSpacing()))[:spatial, :spatial]
+    affine[:spatial, 3] = reader.GetOrigin()[:spatial]
+    affine[:2] *= -1
+    return affine

@@ -1,0 +1,105 @@
+"""NPY files and the arrays inside NPZ files. Nothing pickled is ever loaded."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from isal import isal_zlib
+
+from calibeval.errors import InputError
+from calibeval.io.array_file import Array, ArrayFile, map_values, read_all, reading, skip
+from calibeval.io.gzipped import open_deflated
+
+
+def open_npy(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
+    """Open an NPY file."""
+    with path.open("rb") as file:
+        shape, fortran, dtype = _read_npy_header(file, path)
+        offset = file.tell()
+    return ArrayFile(path, shape, dtype, lambda: map_values(path, dtype, offset, shape, fortran=fortran))
+
+
+def open_npz(path: Path, keys: tuple[str, ...]) -> ArrayFile:
+    """Open the array of an NPZ that is named first in `keys`, or its only one."""
+    with zipfile.ZipFile(path) as archive:
+        info = _find_member(path, archive, keys)
+        with archive.open(info) as file:
+            shape, fortran, dtype = _read_npy_header(file, path)
+            header = file.tell()
+    start = _member_start(path, info)
+    stored = info.compress_type == zipfile.ZIP_STORED
+
+    def stream() -> BinaryIO:
+        file = open_deflated(path, start, info)
+        skip(file, header)
+        return file
+
+    def load() -> Array:
+        if stored:
+            _check_stored(path, start, info)
+            return map_values(path, dtype, start + header, shape, fortran=fortran)
+        values = read_all(path, stream, shape[::-1] if fortran else shape, dtype)
+        return values.T if fortran else values
+
+    name = Path(info.filename).stem
+    return ArrayFile(path, shape, dtype, load, None if stored or fortran else stream, member=name)
+
+
+def npz_keys(path: Path) -> tuple[str, ...]:
+    """Names of the arrays in an NPZ."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        return tuple(Path(name).stem for name in archive.namelist() if name.endswith(".npy"))
+
+
+def _find_member(path: Path, archive: zipfile.ZipFile, keys: tuple[str, ...]) -> zipfile.ZipInfo:
+    names = {Path(info.filename).stem: info for info in archive.infolist() if info.filename.endswith(".npy")}
+    key = next((key for key in keys if key in names), None)
+    if key is None and len(names) == 1:
+        key = next(iter(names))
+    if key is None:
+        raise InputError(
+            path,
+            f"holds the arrays {', '.join(names) or '(none)'}; expected one of {', '.join(keys)}.",
+            "Save it again with one of these names.",
+        )
+    info = names[key]
+    if info.flag_bits & 1:
+        raise InputError(path, "is encrypted.", "Save it again without a password.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(
+            path, f"its compression (ZIP method {info.compress_type}) is unknown.", "Use numpy.savez_compressed."
+        )
+    return info
+
+
+def _read_npy_header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise InputError(path, f"NPY version {version} is unknown.", "Save it with numpy.save or numpy.savez.")
+    if dtype.hasobject:
+        raise InputError(
+            path, "holds pickled Python objects, which are never loaded.", "Save a plain array of numbers."
+        )
+    return shape, fortran, dtype
+
+
+def _member_start(path: Path, info: zipfile.ZipInfo) -> int:
+    """Offset of a member's bytes: the local header's name and extra field have lengths of their own."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        lengths = file.read(4)
+    return info.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+
+
+def _check_stored(path: Path, start: int, info: zipfile.ZipInfo) -> None:
+    """Check the checksum of an uncompressed member; reading it later comes from the system's cache."""
+    stored = map_values(path, np.dtype(np.uint8), start, (info.file_size,))
+    if isal_zlib.crc32(stored) != info.CRC:
+        raise zipfile.BadZipFile("the checksum is wrong")
