@@ -60,7 +60,9 @@ BatchSize = Annotated[int | None, typer.Option(help="Slices per forward pass, ov
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate at the start [0.001].")]
 Augment = Annotated[bool | None, typer.Option("--augment/--no-augment", help="Random changes of the slices [on].")]
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and augmentation [0].")]
-Deterministic = Annotated[bool | None, typer.Option("--deterministic", help="Refuse non-deterministic operations.")]
+Deterministic = Annotated[
+    bool | None, typer.Option("--deterministic", help="Deterministic operations where torch has them.")
+]
 Amp = Annotated[bool | None, typer.Option("--amp", help="Half precision where it is safe.")]
 Accumulate = Annotated[int | None, typer.Option(help="Forward passes per step of the optimizer [1].")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... [auto].")]
@@ -132,11 +134,12 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def require_torch() -> None:
-    """Say what to install when torch is missing.
+    """Load torch, or say what to install when it is missing.
 
     Raises:
         MissingExtraError: it is.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a busy machine ten times slower
     try:
         import torch  # noqa: F401
     except ImportError as error:
@@ -186,11 +189,19 @@ def _resume(out: Path, given: dict[str, Any], others: list[Any], *, quiet: bool)
 
 def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> None:
     """Fit, predict, score; exit code 3 when a held-out case failed, 130 when stopped."""
+    import torch
+
     from calibeval.train.fit import fit
     from calibeval.train.run import predict_held_out
 
     with _watching(config, quiet=quiet or not _leads()) as watcher:
-        fitted = fit(config, plan, watcher, checkpoint)
+        try:
+            fitted = fit(config, plan, watcher, checkpoint)
+        except torch.cuda.OutOfMemoryError as error:
+            raise UsageError(
+                f"The GPU's memory does not hold --batch-size {config.batch_size}. Take a smaller one; "
+                f"--accumulate makes up for it."
+            ) from error
     if not _leads():
         return
     if not fitted.finished:

@@ -40,7 +40,7 @@ class TrainConfig:
         early_stop: stop after so many epochs without a better validation DSC; 0 never does.
         overfit_batch: train and validate on one batch, to see whether the model can learn at all.
         seed: of weights, order and augmentation.
-        deterministic: refuse operations without a deterministic form.
+        deterministic: deterministic operations wherever torch has them.
         amp: half precision where it is safe.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         workers: processes that prepare data; 0 prepares in the main process.
@@ -109,7 +109,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 # Without DATA: small enough for two CPU cores, long enough to learn.
-DEMO: dict[str, Any] = {"epochs": 40, "batch_size": 8, "width": 16, "size": (64, 64)}
+DEMO: dict[str, Any] = {"epochs": 40, "batch_size": 8, "lr": 3e-3, "width": 16, "size": (64, 64)}
 
 
 def make_config(preset: str, **chosen: Any) -> TrainConfig:

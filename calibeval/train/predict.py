@@ -20,14 +20,15 @@ from torch.nn import functional
 from calibeval._version import __version__
 from calibeval.errors import InputError, UsageError
 from calibeval.io.classes import ClassScheme
+from calibeval.statistics import IGNORED
 from calibeval.train.cases import Case, Volume, read_volume
-from calibeval.train.checkpoint import file_hash, load_network, read_checkpoint, write_bytes
+from calibeval.train.checkpoint import Checkpoint, file_hash, load_network, read_checkpoint, write_bytes
 from calibeval.train.models import BACKBONES
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device
 
 TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
-PREPROCESSING = "each channel z-scored over the volume; slices along the third axis; padded with the slice's minimum"
+PREPROCESSING = "each channel z-scored over the volume; slices along z; padded with the slice's minimum"
 _COMPRESSION = 1  # probabilities hardly shrink any further
 
 
@@ -70,26 +71,30 @@ def predict_cases(
     for case in cases:
         progress(case.name)
         try:
-            volume = read_volume(case, ClassScheme())
+            volume = read_volume(case, ClassScheme(ignore=IGNORED))
             _check_channels(volume, case, checkpoint.network.channels)
         except InputError as error:
             failures.append(error)
             continue
         write_probabilities(out, volume, predict(volume.image))
         done.append(case.name)
+    _write_manifest(out, checkpoint_path, checkpoint, tta, done)
+    return failures
+
+
+def _write_manifest(out: Path, path: Path, checkpoint: Checkpoint, tta: str, cases: list[str]) -> None:
     manifest = {
         "calibeval": __version__,
-        "checkpoint": checkpoint_path.as_posix(),
-        "checkpoint_sha256": file_hash(checkpoint_path),
+        "checkpoint": path.as_posix(),
+        "checkpoint_sha256": file_hash(path),
         "network": checkpoint.network._asdict(),
         "loss": checkpoint.config.loss,
         "classes": list(checkpoint.classes),
         "preprocessing": PREPROCESSING,
         "tta": tta,
-        "cases": done,
+        "cases": cases,
     }
     write_json(out / "manifest.json", manifest)
-    return failures
 
 
 class Predictor:

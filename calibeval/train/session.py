@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -127,7 +128,7 @@ def open_session(config: TrainConfig, plan: Plan, team: Team, resume: Checkpoint
     if config.batch_size % team.world:
         raise UsageError(f"--batch-size {config.batch_size} cannot be shared equally by {team.world} processes.")
     torch.manual_seed(config.seed)
-    torch.use_deterministic_algorithms(config.deterministic)
+    _set_determinism(config.deterministic)
     loss = build_loss(config.loss, config.settings, IGNORED)
     network = build_network(plan.network).to(team.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; torch forgot its own stub
@@ -150,6 +151,13 @@ def open_session(config: TrainConfig, plan: Plan, team: Team, resume: Checkpoint
         progress = Progress(**resume.resume["progress"])
     model = team.share(network)
     return Session(config, plan, team, network, model, loss, optimizer, scaler, slices, order, progress)
+
+
+def _set_determinism(wanted: bool) -> None:
+    """Choose deterministic operations wherever torch has them; it warns of those that it lacks."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
 
 
 def save_last(session: Session) -> Path:

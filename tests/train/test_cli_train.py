@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from data_sets import NAMES, write_nnunet
 from typer.testing import CliRunner
 
@@ -185,6 +186,15 @@ def test_without_torch_the_pip_command_is_printed(tmp_path, arguments):
     process = subprocess.run(**command(*arguments, PYTHONPATH=path), cwd=tmp_path, check=False)
     assert process.returncode == 2
     assert "pip install 'calibeval[train]'" in process.stderr and "Traceback" not in process.stderr
+
+
+def test_a_full_gpu_is_a_message(data, tmp_path, monkeypatch):
+    def fail(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("calibeval.train.fit._backward", fail)
+    result = invoke("train", data, "--out", tmp_path / "run", *SMALL)
+    assert isinstance(result.exception, UsageError) and "--batch-size 4" in str(result.exception)
 
 
 def test_warnings_are_lines_for_people(data, tmp_path):
