@@ -145,7 +145,7 @@ def test_a_wrong_shape_breaks_layout_and_a_truncated_file_is_unreadable(folders)
 
 
 def test_label_maps_are_no_probabilities(folders):
-    preds, labels = folders
+    _, labels = folders
     found, _ = broken(labels, labels)
     assert list(found) == ["one_hot"]
     assert "holds labels, not probabilities" in found["one_hot"].problem

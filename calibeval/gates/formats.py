@@ -166,7 +166,7 @@ def _case_cells(case: CaseValue) -> Iterator[str]:
 
 def _escape(text: str) -> str:
     """Text that Markdown shows as it is, in a table's cell too."""
-    for mark in "\\|<`*[":
+    for mark in "\\|<&`*_~[":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())
 

@@ -113,13 +113,13 @@ def _mean_gate(numbers: CaseNumbers, metric: Metric, aggregate: str, class_name:
 
 
 def _bound(today: float, metric: Metric) -> str:
-    """Today's value, worse by the slack, rounded to two digits of the slack away from today's value."""
+    """Today's value, worse by the slack, rounded to two digits of the slack and to the worse side."""
     slack = _slack(today, metric)
     decimals = max(0, 1 - math.floor(math.log10(slack)))
     scale = 10.0**decimals
-    if metric.better == "higher":
-        return f"{math.floor((today - slack) * scale) / scale:.{decimals}f}"
-    return f"{math.ceil((today + slack) * scale) / scale:.{decimals}f}"
+    worse, rounded = (-slack, math.floor) if metric.better == "higher" else (slack, math.ceil)
+    steps = rounded(round((today + worse) * scale, 6))  # what is whole but for rounding errors stays
+    return f"{steps / scale:.{decimals}f}"
 
 
 def _slack(today: float, metric: Metric) -> float:
