@@ -1,11 +1,11 @@
-"""Properties that every loss must have, known optima, and agreement with MONAI where it has the loss."""
+"""Properties that every loss must have, known optima, values by hand, and refusals."""
 
 import copy
 import math
 
-import numpy as np
 import pytest
 import torch
+from loss_example import CLASSES, example
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
@@ -36,7 +36,6 @@ ALL = [*SPECS, *MORPHED, *KERNELS]
 # Each loss is in exactly one set of each pair; the tests below assert both sides.
 DEPENDS_ON_SHIFT = {s for s in ALL if s.startswith(("nacl", "svls:margin")) and s != "nacl:prob"}
 DEPENDS_ON_NUMBERING = {"nacl:min", "nacl+max", "nacl+median", "dicece:nnunet"}
-CLASSES = 4
 
 
 def make(spec, **settings):
@@ -46,18 +45,6 @@ def make(spec, **settings):
         spec, settings["kernel"] = "nacl", KERNELS[spec]
     ignore_index = settings.pop("ignore_index", -100)
     return build_loss(spec, settings, ignore_index)
-
-
-def example(shape=(2, 12, 12), seed=0, dtype=torch.float64, size=2.0):
-    """Logits and labels in which each image holds each class, in patches of 3 voxels."""
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, CLASSES, (shape[0], *(math.ceil(n / 3) for n in shape[1:])))
-    coarse.reshape(shape[0], -1)[:, :CLASSES] = np.arange(CLASSES)
-    for axis in range(1, len(shape)):
-        coarse = coarse.repeat(3, axis)
-    labels = torch.from_numpy(np.ascontiguousarray(coarse[tuple(slice(n) for n in shape)]))
-    logits = torch.from_numpy(random.normal(0, size, (shape[0], CLASSES, *shape[1:])))
-    return logits.to(dtype), labels
 
 
 def test_registry_describes_every_loss():
@@ -295,39 +282,6 @@ def test_erosion_target_keeps_cross_entropy_away_from_boundaries():
     loss(logits, labels).backward()
     touched = logits.grad.abs().sum(dim=(0, 1))[0] > 0
     assert touched.tolist() == [True, True, True, False, False, True, True, True]
-
-
-class TestAgainstMonai:
-    """MONAI 1.6 where it has the loss."""
-
-    monai = pytest.importorskip("monai.losses")
-
-    @pytest.mark.parametrize("shape", [(2, 12, 12), (2, 6, 12, 12)])
-    @pytest.mark.parametrize(
-        ("spec", "settings"),
-        [("dicece", {}), ("dicece:nnunet", {"include_background": False, "batch": True})],
-    )
-    def test_dice_ce(self, spec, settings, shape):
-        logits, labels = example(shape, dtype=torch.float32)
-        theirs = self.monai.DiceCELoss(to_onehot_y=True, softmax=True, smooth_nr=1e-5, smooth_dr=1e-5, **settings)(
-            logits, labels[:, None]
-        )
-        if "nnunet" in spec:  # MONAI leaves the background out of CE as well
-            dice = self.monai.DiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1e-5, smooth_dr=1e-5, **settings)
-            theirs = functional.cross_entropy(logits, labels) + dice(logits, labels[:, None])
-        torch.testing.assert_close(build_loss(spec)(logits, labels), theirs)
-
-    def test_focal(self):
-        """MONAI's mean runs over the classes as well."""
-        logits, labels = example(dtype=torch.float32)
-        theirs = self.monai.FocalLoss(to_onehot_y=True, gamma=3.0, use_softmax=True)(logits, labels[:, None])
-        torch.testing.assert_close(build_loss("fl")(logits, labels), CLASSES * theirs)
-
-    @pytest.mark.parametrize("shape", [(2, 12, 12), (2, 6, 12, 12)])
-    def test_nacl(self, shape):
-        logits, labels = example(shape, dtype=torch.float32)
-        theirs = self.monai.NACLLoss(classes=CLASSES, dim=len(shape) - 1)(logits, labels)
-        torch.testing.assert_close(build_loss("nacl:monai")(logits, labels), theirs)
 
 
 def test_label_smoothing_is_torch():
