@@ -49,7 +49,7 @@ def open_nifti(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         stream if compressed else None,
         slope=_number(proxy.slope, 1.0),
         intercept=_number(proxy.inter, 0.0),
-        geometry=make_geometry(_nifti_affine(image), image.shape),
+        geometry=make_geometry(_nifti_affine(path, image), image.shape),
     )
 
 
@@ -57,11 +57,17 @@ def _number(value: Any, default: float) -> float:
     return default if value is None or math.isnan(value) else float(value)
 
 
-def _nifti_affine(image: Any) -> NDArray[np.float64]:
-    """Affine in mm; units that the format does not know are taken for mm."""
-    affine = np.array(image.affine, np.float64)
+def _nifti_affine(path: Path, image: Any) -> NDArray[np.float64]:
+    """Affine in mm, with the zeros that nibabel replaces by 1; units that the format does not know count as mm."""
+    from nibabel.openers import Opener
+
+    affine, header = np.array(image.affine, np.float64), image.header
+    if header["sform_code"] == 0:  # then lengths come from `pixdim`
+        with Opener(str(path)) as file:
+            lengths = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
+        affine[:3, :3][:, lengths == 0] = 0
     try:
-        unit = image.header.get_xyzt_units()[0]
+        unit = header.get_xyzt_units()[0]
     except KeyError:
         unit = "mm"
     affine[:3] *= _MM.get(unit, 1.0)

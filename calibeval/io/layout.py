@@ -12,7 +12,7 @@ from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import ArrayFile
 
 _NNUNET_KEYS = ("probabilities", "softmax")  # of its versions 2 and 1
-_X_FIRST = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png")  # files that name their axes x first
+_X_FIRST = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")  # files that name their axes x first
 
 
 class Layout(NamedTuple):
@@ -52,16 +52,14 @@ def find_layout(
         InputError: no layout fits, or several do.
     """
     shape, spatial = squeezed(file.shape), squeezed(reference.shape)
-    if axes:
+    _check_label(reference, spatial)
+    if axes is not None:
         return _named_layout(file, spatial, axes)
     if shape == spatial:
         return Layout(tuple(range(len(shape))), 0, "of the label's shape")
-    same_order = _names_x_first(file) == _names_x_first(reference) or file.member in _NNUNET_KEYS
-    fits = _class_layouts(shape, spatial, reversible=False)
-    if not same_order:
-        fits += _class_layouts(shape, spatial, reversible=True)
-    elif not fits and file.member in _NNUNET_KEYS and not may_be_turned:
-        fits = _class_layouts(shape, spatial, reversible=True)
+    fits = _find_fits(file, reference, shape, spatial, may_be_turned=may_be_turned)
+    if may_be_turned and len({layout.order[0] for layout in fits}) == 1:
+        return fits[0]
     if len(fits) > 1:
         found = " or ".join(layout.why for layout in fits)
         raise InputError(file.path, f"its shape {file.shape} can be read as {found}.", "Say which with --axes.")
@@ -72,18 +70,40 @@ def find_layout(
     raise InputError(file.path, _describe_mismatch(file, shape, spatial), _advise(shape, spatial))
 
 
-def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...], *, reversible: bool) -> list[Layout]:
-    """The layouts with a class axis first or last that fit, with the spatial axes as they are or reversed."""
+def _check_label(reference: ArrayFile, spatial: tuple[int, ...]) -> None:
+    most = 2 if reference.path.suffix.lower() == ".png" else 3
+    if not 2 <= len(spatial) <= most:
+        axes = "2 axes" if most == 2 else "2 or 3 axes"
+        raise InputError(
+            reference.path,
+            f"expected a label map of {axes}, found the shape {reference.shape}.",
+            "Labels are one number a voxel: save the argmax of one-hot maps, and no colours.",
+        )
+
+
+def _find_fits(
+    file: ArrayFile, reference: ArrayFile, shape: tuple[int, ...], spatial: tuple[int, ...], *, may_be_turned: bool
+) -> list[Layout]:
+    """All layouts that fit."""
+    forward, reversed_ = (_class_layouts(shape, spatial, backward=way) for way in (False, True))
+    if file.member in _NNUNET_KEYS:  # its classes come first, and z before y before x
+        forward, reversed_ = ([layout for layout in fits if layout.order[0] == 0] for fits in (forward, reversed_))
+        return forward or ([] if may_be_turned else reversed_)
+    either_way = _names_x_first(file) != _names_x_first(reference) and ".png" not in (
+        file.path.suffix.lower(),
+        reference.path.suffix.lower(),
+    )
+    return forward + reversed_ if either_way else forward
+
+
+def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...], *, backward: bool) -> list[Layout]:
+    """The layouts with a class axis first or last that fit, with the spatial axes as they are or backward."""
     n = len(shape)
-    if reversible:
-        backward = tuple(range(n))[::-1]
-        candidates = {
-            (0, *backward[:-1]): "classes slowest and the other axes reversed (x, y, z)",
-            backward: "classes fastest and the other axes reversed (x, y, z)",
-        }
-    else:
-        forward = tuple(range(n))
-        candidates = {forward: "classes slowest", (n - 1, *forward[:-1]): "classes fastest"}
+    step, how = (-1, " and the other axes reversed (x, y, z)") if backward else (1, "")
+    candidates = {
+        (0, *range(1, n)[::step]): f"classes slowest{how}",
+        (n - 1, *range(n - 1)[::step]): f"classes fastest{how}",
+    }
     return [
         Layout(order, shape[order[0]], why)
         for order, why in candidates.items()
