@@ -39,8 +39,6 @@ class Kernels(NamedTuple):
     scan: Any
     add_plane: Any
     update_largest: Any
-    add_top: Any
-    proper_scores: Any
 
 
 class LabelKernels(NamedTuple):
@@ -48,43 +46,55 @@ class LabelKernels(NamedTuple):
 
     label_blocks: Any
     count_pairs: Any
+    match: Any
 
 
 @cache
 def kernels(dtype: str) -> Kernels:
     """Compile (or load from numba's cache) the kernels for `float32` or `float64` probabilities."""
-    value, bits = (nb.float32, nb.int32) if dtype == "float32" else (nb.float64, nb.int64)
-    values, value_bits, labels = _read_only(value), _read_only(bits), _read_only(nb.uint8)
-    blocks = (labels, labels, labels, nb.types.Array(nb.uint64, 2, "C", readonly=True))
+    values, bits = _value_types(dtype)
+    value_bits = _read_only(bits)
     histogram = (_read_only(nb.float32), nb.float32, nb.int64[:, ::1], nb.float64[:, ::1])
-    rows = _read_only(nb.int64)
-    largest = (rows, bits[::1], nb.uint8[::1], bits[::1], nb.uint8[::1])
-    sums = nb.float64[::1]
-
-    def compiled(function: Any, *signature: Any) -> Any:
-        return nb.njit(nb.void(*signature), **_OPTIONS)(function)
-
+    largest = (_read_only(nb.int64), bits[::1], nb.uint8[::1], bits[::1], nb.uint8[::1])
+    plane = (values, values, values, _read_only(nb.float64))
     return Kernels(
-        scan=compiled(_scan, values, value_bits, bits[::1], bits[::1], sums),
-        add_plane=compiled(
-            _add_plane, values, values, values, _read_only(nb.float64), *blocks, nb.int64, nb.boolean, *histogram
-        ),
-        update_largest=compiled(_update_largest, value_bits, nb.int64, value_bits, value_bits, bits, *largest),
-        add_top=compiled(_add_top, values, rows, labels, *blocks, nb.boolean, *histogram),
-        proper_scores=compiled(_proper_scores, values, *blocks, nb.int64, nb.float64, sums, sums),
+        scan=_compile(_scan, values, value_bits, bits[::1], bits[::1], nb.float64[::1]),
+        add_plane=_compile(_add_plane, *plane, *_label_types(), nb.int64, nb.boolean, *histogram),
+        update_largest=_compile(_update_largest, value_bits, nb.int64, value_bits, value_bits, bits, *largest),
     )
 
 
 @cache
 def label_kernels() -> LabelKernels:
     """Compile (or load) the kernels on labels."""
-    labels = _read_only(nb.uint8)
+    labels, out = _read_only(nb.uint8), nb.uint8[::1]
     return LabelKernels(
-        label_blocks=nb.njit(nb.void(labels, nb.uint8[::1], nb.uint8[::1], nb.uint64[:, ::1]), **_OPTIONS)(
-            _label_blocks
-        ),
-        count_pairs=nb.njit(nb.void(labels, labels, labels, labels, nb.int64[:, ::1]), **_OPTIONS)(_count_pairs),
+        label_blocks=_compile(_label_blocks, labels, out, out, nb.uint64[:, ::1]),
+        count_pairs=_compile(_count_pairs, labels, labels, labels, labels, nb.int64[:, ::1]),
+        match=_compile(_match, labels, labels, _read_only(nb.int64), nb.boolean, out),
     )
+
+
+@cache
+def proper_scores(dtype: str) -> Any:
+    """Compile (or load) the sums behind Brier score and NLL, which few runs ask for."""
+    values, _ = _value_types(dtype)
+    sums = nb.float64[::1]
+    return _compile(_proper_scores, values, *_label_types(), nb.int64, nb.float64, sums, sums)
+
+
+def _compile(function: Any, *signature: Any) -> Any:
+    return nb.njit(nb.void(*signature), **_OPTIONS)(function)
+
+
+def _value_types(dtype: str) -> tuple[Any, Any]:
+    return (_read_only(nb.float32), nb.int32) if dtype == "float32" else (_read_only(nb.float64), nb.int64)
+
+
+def _label_types() -> tuple[Any, ...]:
+    """Types of labels and of what `label_blocks` writes."""
+    labels = _read_only(nb.uint8)
+    return labels, labels, labels, nb.types.Array(nb.uint64, 2, "C", readonly=True)
 
 
 def _read_only(scalar: Any) -> Any:
@@ -314,40 +324,20 @@ def _update_largest(bits, c, low, high, decided, rows, largest, argument, larges
         largest_low[block] = smallest
 
 
-def _add_top(
-    values, rows, predicted, labels, label_low, label_high, _present, foreground, edges, threshold, count, total
-):
-    """Add blocks to the histogram of (max_c p_c, yhat = y).
+def _match(predicted, labels, blocks, foreground, match):
+    """Write, one after the other, the listed blocks' agreement: 1, 0, or 255 where a voxel does not count.
 
-    A block's largest values stand in `values` at the place that `rows` counts in blocks; a negative place leaves the
-    block out. `foreground` leaves out voxels with label 0.
+    `foreground` leaves out voxels with label 0. What follows a last block that is short is 255.
     """
-    value, code, match = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.int32), np.empty(BLOCK, np.uint8)
-    counts, totals = _new_lanes(count)
-    for block in range(label_low.size):
-        if rows[block] < 0 or label_low[block] == IGNORED or (foreground and label_high[block] == 0):
-            continue
-        label = labels[block * BLOCK : (block + 1) * BLOCK]
-        part = values[rows[block] * BLOCK : rows[block] * BLOCK + label.size]
-        summand, cell, right = value[: part.size], code[: part.size], match[: part.size]
-        _match(predicted[block * BLOCK : (block + 1) * BLOCK], label, foreground, right)
-        _take(part, False, summand)
-        _find_cells(summand, edges, threshold, cell)
-        _add_targets(right, 1, False, count.shape[1], cell)
-        _add_voxels(cell, summand, counts, totals)
-    _flush(counts, totals, count, total)
-
-
-@_inner
-def _match(predicted, labels, foreground, match):
-    """1 where the labels agree, 0 where they do not, 255 where a voxel does not count."""
-    for i in range(match.size):
-        match[i] = np.uint8(1) if predicted[i] == labels[i] else np.uint8(0)
-    for i in range(match.size):
-        match[i] = np.uint8(IGNORED) if labels[i] == IGNORED else match[i]
-    if foreground:
-        for i in range(match.size):
-            match[i] = np.uint8(IGNORED) if labels[i] == 0 else match[i]
+    for row in range(blocks.size):
+        start = blocks[row] * BLOCK
+        part, label = predicted[start : start + BLOCK], labels[start : start + BLOCK]
+        right = match[row * BLOCK : row * BLOCK + part.size]
+        for i in range(right.size):
+            right[i] = np.uint8(1) if part[i] == label[i] else np.uint8(0)
+        for i in range(right.size):
+            right[i] = np.uint8(IGNORED) if label[i] == IGNORED or (foreground and label[i] == 0) else right[i]
+        match[row * BLOCK + part.size : (row + 1) * BLOCK] = np.uint8(IGNORED)
 
 
 def _proper_scores(values, labels, label_low, label_high, present, c, clip, squared_error, log_loss):

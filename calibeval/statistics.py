@@ -198,15 +198,16 @@ class Accumulator:
         boundary: Labels | None = None,
         sum_tolerance: float = 1e-4,
     ) -> None:
-        from calibeval._histogram_kernels import DECIDED, kernels, label_kernels
+        from calibeval._histogram_kernels import DECIDED, kernels, label_kernels, proper_scores
 
         self.predicted = np.empty(reference.size, np.uint8)
-        self._kernels, self._count_pairs = kernels(str(dtype)), label_kernels().count_pairs
+        self._kernels, self._label_kernels = kernels(str(dtype)), label_kernels()
+        self._proper_scores = proper_scores(str(dtype)) if proper else None
         self._classes, self._protocol = classes, protocol
         self._top_cells, self._foreground_cells = _Cells.of(protocol.ece_bins), _Cells.of(protocol.pece_bins)
         self._class_cells = _Cells.of(protocol.cece_bins, protocol.cece_threshold)
-        self._proper, self._sum_tolerance = proper, sum_tolerance
-        self._boundary = None if boundary is None else _LabelMap.of(boundary)
+        self._sum_tolerance = sum_tolerance
+        self._boundary = boundary
         self._labels = _LabelMap.of(reference)
         self._class_labels = self._labels
         if protocol.cece_domain == "foreground":
@@ -265,9 +266,9 @@ class Accumulator:
         self._add_plane(plane, self._class_labels.at(chunk.start), c, self._class_cells, part.classes.of(c))
         if c == 0:
             self._add_plane(plane, labels, c, self._foreground_cells, part.foreground, flip=True)
-        if self._proper:
+        if self._proper_scores is not None:
             scores = part.squared_error[c : c + 1], part.log_loss[c : c + 1]
-            self._kernels.proper_scores(plane.values, *labels, c, self._protocol.nll_clip, *scores)
+            self._proper_scores(plane.values, *labels, c, self._protocol.nll_clip, *scores)
         if c == 0:
             undecided = plane.low <= self._decided
             self._rows[blocks] = np.cumsum(undecided) - 1
@@ -276,29 +277,33 @@ class Accumulator:
         state = self._largest_low[blocks], self._state[blocks]
         bits = plane.values.view(self._bits)
         self._kernels.update_largest(bits, c, plane.low, plane.high, self._decided, *largest, *state)
-        decided_now = self._state[blocks] == 1
-        if decided_now.any():
-            self._add_top(plane.values, np.where(decided_now, np.arange(decided_now.size), -1), chunk.start)
+        decided_now = np.flatnonzero(self._state[blocks] == 1)
+        if decided_now.size:
+            self._add_top(_gather(plane.values, decided_now), decided_now, chunk.start)
 
     def _finish(self, start: int) -> None:
         """Confusion matrix and what is left of the top-label histograms, once all classes of a range are in."""
         part, (voxels, blocks) = self._parts[start // CHUNK], _extent(start)
         labels = self._labels.at(start)
         self._check_sums(start)
-        self._count_pairs(labels.values, self.predicted[voxels], labels.low, labels.high, part.confusion)
-        rows = np.where(self._state[blocks] == 0, self._rows[blocks], -1)
-        self._add_top(self._largest.pop(start).view(self._dtype), rows, start)
+        self._label_kernels.count_pairs(labels.values, self.predicted[voxels], labels.low, labels.high, part.confusion)
+        undecided = np.flatnonzero(self._state[blocks] == 0)
+        largest = self._largest.pop(start).view(self._dtype)
+        self._add_top(_gather(largest, self._rows[blocks][undecided]), undecided, start)
 
-    def _add_top(self, values: Plane, rows: NDArray[np.int64], start: int) -> None:
-        """Add (max_c p_c, [yhat = y]) over the blocks whose values stand in a row of `values`."""
+    def _add_top(self, values: Plane, blocks: NDArray[np.int64], start: int) -> None:
+        """Add (max_c p_c, [yhat = y]) over some blocks of a range, whose values stand one after the other."""
         part, (voxels, _) = self._parts[start // CHUNK], _extent(start)
-        top = values, rows, self.predicted[voxels]
-        only_foreground = self._protocol.ece_domain == "foreground"
-        into = part.top.count, part.top.total
-        self._kernels.add_top(*top, *self._labels.at(start), only_foreground, *self._top_cells, *into)
+        plane, predicted = self._scan(values), self.predicted[voxels]
+
+        def add(labels: Labels, only_foreground: bool, into: Histogram) -> None:
+            right = np.empty(blocks.size * _BLOCK, np.uint8)
+            self._label_kernels.match(predicted, labels[voxels], blocks, only_foreground, right)
+            self._add_plane(plane, _LabelMap.of(right[: values.size]), 1, self._top_cells, into)
+
+        add(self._labels.values, self._protocol.ece_domain == "foreground", part.top)
         if self._boundary is not None:
-            into = part.boundary.count, part.boundary.total
-            self._kernels.add_top(*top, *self._boundary.at(start), False, *self._top_cells, *into)
+            add(self._boundary, False, part.boundary)
 
     def _scan(self, values: Plane) -> _Plane:
         blocks = -(-values.size // _BLOCK)
@@ -359,6 +364,15 @@ class _LabelMap(NamedTuple):
         """The labels of one range."""
         voxels, blocks = _extent(start)
         return _LabelMap(self.values[voxels], self.low[blocks], self.high[blocks], self.present[blocks])
+
+
+def _gather(values: Plane, blocks: NDArray[np.int64]) -> Plane:
+    """Blocks of a chunk, one after the other; only the chunk's last block may be short."""
+    whole = values.size // _BLOCK
+    if blocks.size * _BLOCK >= values.size:
+        return values
+    gathered: Plane = values[: whole * _BLOCK].reshape(whole, _BLOCK)[blocks[blocks < whole]].reshape(-1)
+    return np.concatenate([gathered, values[whole * _BLOCK :]]) if blocks.size and blocks[-1] == whole else gathered
 
 
 def _without_background(labels: Labels) -> Labels:
