@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.io.arrays import open_array
-from calibeval.io.cases import LABEL_KEYS, InputKind, ReadOptions, count_classes, find_spacing, open_case
+from calibeval.io.cases import LABEL_KEYS, count_classes, find_spacing, open_case
 from calibeval.io.classes import ClassScheme, make_scheme
 from calibeval.io.layout import squeezed
 from calibeval.io.manifest import read_manifest
 from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files
+from calibeval.io.predictions import InputKind, ReadOptions
 from calibeval.metrics import METRICS, select_metrics
 from calibeval.protocol import PROTOCOLS, Protocol
 from calibeval.readout import read_case
@@ -271,7 +272,7 @@ def _missing(paths: CasePaths, job: ScoreJob) -> CaseScore:
     if job.missing == "worst" and paths.reference is not None:
         try:
             file = open_array(paths.reference, LABEL_KEYS)
-            spacing = find_spacing(file, paths, job.options)
+            spacing = find_spacing(file, None, paths, job.options)
         except InputError as error:
             return _failed(paths, job, str(error))
         diagonal = image_diagonal(squeezed(file.shape), spacing, job.protocol)

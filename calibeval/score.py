@@ -137,7 +137,7 @@ def _case_of_arrays(
         raise UsageError(f"{planes.classes} probability maps, but {len(scheme.names)} class names.")
     labels = index_labels(reference, scheme, "reference").reshape(spatial)
     masks = None if predicted is None else index_labels(predicted, scheme, "predicted").reshape(spatial)
-    return Case(name, scheme, labels, None, planes, sigmoid, masks, None, ())
+    return Case(name, scheme, labels, None, planes, sigmoid, masks)
 
 
 def _count_classes(planes: int, scheme: ClassScheme, reference: NDArray[Any], predicted: NDArray[Any] | None) -> int:

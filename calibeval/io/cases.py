@@ -7,48 +7,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import InputError
 from calibeval.io.arrays import ArrayFile, npz_keys, open_array, suffix_of
-from calibeval.io.classes import ClassScheme, read_labels
-from calibeval.io.geometry import check_same_place
-from calibeval.io.layout import find_layout, squeezed
+from calibeval.io.classes import ClassScheme, check_decided, read_labels
+from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
-from calibeval.io.probabilities import (
-    PlaneSource,
-    file_source,
-    sigmoid_source,
-    softmax_source,
-    stack_sources,
-    transposed_source,
-    with_background,
-)
+from calibeval.io.predictions import PROBABILITY_KEYS, Prediction, ReadOptions, check_place, open_prediction
+from calibeval.io.probabilities import PlaneSource
+from calibeval.statistics import IGNORED
+
+__all__ = [
+    "LABEL_KEYS",
+    "PROBABILITY_KEYS",
+    "Case",
+    "ClassCount",
+    "Prediction",
+    "ReadOptions",
+    "count_classes",
+    "describe_case",
+    "find_spacing",
+    "open_case",
+    "open_prediction",
+]
 
 LABEL_KEYS = ("label", "labels", "seg", "segmentation", "mask", "gt", "reference")
-PROBABILITY_KEYS = ("probabilities", "softmax", "probs", "prob", "probability", "logits", "prediction", "pred")
-_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
-
-InputKind = Literal["auto", "probabilities", "logits", "labels"]
-
-
-class ReadOptions(NamedTuple):
-    """What the user says about the files.
-
-    Attributes:
-        input: what predictions hold; `auto` tells labels from probabilities and never assumes logits.
-        axes: the prediction's own axes, as in `czyx`.
-        scale: divide probabilities by this; None is 255 for uint8, 65535 for uint16.
-        spacing_mm: in the order of the label file's own axes; None takes the header's.
-    """
-
-    input: InputKind = "auto"
-    axes: str | None = None
-    scale: float | None = None
-    spacing_mm: tuple[float, ...] | None = None
+Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -66,17 +54,21 @@ class Case:
         predicted: label map that was predicted; None when the planes' argmax is it.
         segmentation: label map beside the planes, to check their argmax against.
         notes: how the files were taken, for people.
+        origin: the prediction's file, for messages.
+        beside: that of `segmentation`, for messages.
     """
 
     name: str
     scheme: ClassScheme
-    reference: NDArray[np.uint8]
+    reference: Labels
     spacing_mm: tuple[float, ...] | None
-    source: PlaneSource | None
-    sigmoid: bool
-    predicted: NDArray[np.uint8] | None
-    segmentation: NDArray[np.uint8] | None
-    notes: tuple[str, ...]
+    source: PlaneSource | None = None
+    sigmoid: bool = False
+    predicted: Labels | None = None
+    segmentation: Labels | None = None
+    notes: tuple[str, ...] = ()
+    origin: str = "probabilities"
+    beside: str = ""
 
 
 def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, separate_masks: bool = False) -> Case:
@@ -91,163 +83,80 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
     Raises:
         InputError: any file that cannot be used.
     """
-    if not paths.prediction:
-        raise InputError(paths.reference or Path(paths.case), "has no prediction.")
-    reference_path = paths.reference or paths.prediction[0]
-    reference_file = open_array(reference_path, LABEL_KEYS)
-    spatial = squeezed(reference_file.shape)
+    reference_file = _open_reference(paths)
     prediction = open_prediction(paths, reference_file, scheme, options)
-    classes = prediction.classes or _count_classes(reference_file, prediction.labels)
+    classes = prediction.classes or _count_classes(reference_file, prediction)
     scheme = prediction.scheme.with_classes(classes)
-    reference = read_labels(reference_file, scheme).reshape(spatial)
-    predicted = None if prediction.labels is None else read_labels(prediction.labels, scheme).reshape(spatial)
-    segmentation, notes = None, list(prediction.notes)
+    reference = read_labels(reference_file, scheme).reshape(squeezed(reference_file.shape))
+    predicted = segmentation = None
+    if prediction.labels is not None:
+        predicted = _read_decided(prediction.labels, reference, scheme)
     if paths.segmentation is not None:
-        segmentation = _read_segmentation(paths.segmentation, reference_file, scheme)
-    if separate_masks and segmentation is not None:
-        predicted, segmentation = segmentation, None
-        notes.append(f"overlap and distances from {paths.segmentation}")
+        file = _open_segmentation(paths.segmentation, reference_file)
+        segmentation = read_labels(file, scheme).reshape(reference.shape)
+        if separate_masks:
+            predicted = _read_decided(file, reference, scheme)
+    elif separate_masks:
+        raise InputError(paths.prediction[0], "has no label map in the folder --seg-dir.", "Add it there.")
     return Case(
         paths.case,
         scheme,
         reference,
-        find_spacing(reference_file, paths, options),
+        find_spacing(reference_file, prediction.spacing_mm, paths, options),
         prediction.source,
         prediction.sigmoid,
         predicted,
         segmentation,
-        tuple(notes),
+        _notes(paths, prediction, separate_masks=separate_masks),
+        str(paths.prediction[0]),
+        str(paths.segmentation or ""),
     )
 
 
-class Prediction(NamedTuple):
-    """A prediction, opened: either planes or a file of labels.
-
-    Attributes:
-        scheme: classes, with names as far as they are known.
-        classes: their number; 0 when only the values will tell.
-        how: the files were taken for, for people.
-        notes: beside that.
-        source: planes; None for labels.
-        sigmoid: the planes are one region each and do not sum to 1.
-        labels: file of a label map; None for planes.
-    """
-
-    scheme: ClassScheme
-    classes: int
-    how: str
-    notes: tuple[str, ...] = ()
-    source: PlaneSource | None = None
-    sigmoid: bool = False
-    labels: ArrayFile | None = None
+def _notes(paths: CasePaths, prediction: Prediction, *, separate_masks: bool) -> tuple[str, ...]:
+    notes = list(prediction.notes)
+    if separate_masks:
+        notes.append("overlap and distances are those of the label maps of --seg-dir")
+    if paths.reference is not None and paths.prediction[0].resolve() == paths.reference.resolve():
+        notes.append("prediction and label are one and the same file")
+    return tuple(notes)
 
 
-def open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> Prediction:
-    """Open the prediction of a case; `reference` gives the shape and the place that it must have.
-
-    Raises:
-        InputError: a file that cannot be used, as far as headers tell.
-    """
-    if len(paths.prediction) > 1 or paths.classes:
-        source, scheme = _open_class_files(paths, reference, scheme, options)
-        return _classify(Prediction(scheme, 0, "one file a class", (), source), options, paths.prediction[0])
-    file = open_array(paths.prediction[0], PROBABILITY_KEYS)
-    layout = find_layout(file, reference, options.axes, may_be_turned=paths.segmentation is not None)
-    _check_place(file, reference)
-    if not layout.classes and _holds_labels(file, scheme, options):
-        return Prediction(scheme, len(scheme.names), f"label map ({file.dtype})", labels=file)
-    shape = squeezed(file.shape)
-    scale = _scale(file, options)
-    if layout.order == tuple(range(len(shape))):
-        source = file_source(file, shape if not layout.classes else shape[1:], scale)
-    else:
-        array = file.load().reshape(shape).transpose(layout.order)
-        source = transposed_source(file, array if layout.classes else array[None], scale)
-    how = f"{file.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {layout.why}"
-    notes = (f"read as value/{scale:g}",) if scale else ()
-    return _classify(Prediction(scheme, 0, how, notes, source), options, file.path)
-
-
-def _open_class_files(
-    paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, options: ReadOptions
-) -> tuple[PlaneSource, ClassScheme]:
-    """Stack per-class files in the order of their numbers, or of the scheme's names."""
-    files = dict(zip(paths.classes, (open_array(path, PROBABILITY_KEYS) for path in paths.prediction), strict=True))
-    order = sorted(files)
-    if not all(name.isdigit() for name in files):
-        order = [name for name in scheme.names if name in files]
-        if len(order) < len(files):
-            raise InputError(
-                paths.prediction[0],
-                f"the files are named after {', '.join(sorted(files))}; "
-                f"known classes from {scheme.source}: {', '.join(scheme.names) or '(none)'}.",
-                "Give --classes in the order of the label values, background first.",
-            )
-    spatial = squeezed(reference.shape)
-    sources = []
-    for name in order:
-        layout = find_layout(files[name], reference, options.axes)
-        if layout.classes:
-            raise InputError(files[name].path, f"holds {layout.classes} classes where one was expected.")
-        _check_place(files[name], reference)
-        sources.append(file_source(files[name], spatial, _scale(files[name], options)))
-    return stack_sources(sources), scheme
-
-
-def _classify(found: Prediction, options: ReadOptions, path: Path) -> Prediction:
-    """Fit the planes to the classes: all of them, all but the background, or one a region."""
-    scheme, source = found.scheme, found.source
-    if source is None:
-        return found
-    known, planes, logits = len(scheme.names), source.classes, options.input == "logits"
-    if scheme.regions and planes == len(scheme.regions) and planes != known:
-        source = sigmoid_source(source) if logits else source
-        notes = (*found.notes, "one sigmoid map a region")
-        return found._replace(classes=known, notes=notes, source=source, sigmoid=True)
-    alone = planes == 1 and known in (0, 2)
-    if alone or (known and planes == known - 1):
-        if logits:
-            source = sigmoid_source(source) if alone else softmax_source(source)
-        notes = (*found.notes, "background is 1 - sum of the classes")
-        return found._replace(classes=planes + 1, notes=notes, source=with_background(source))
-    if known and planes != known:
+def _open_reference(paths: CasePaths) -> ArrayFile:
+    """The label: a file, or an array in the prediction's NPZ that is named as one."""
+    if not paths.prediction:
+        raise InputError(paths.reference or Path(paths.case), f"has no prediction ({paths.why}).")
+    if paths.reference is not None:
+        return open_array(paths.reference, LABEL_KEYS)
+    path = paths.prediction[0]
+    keys = npz_keys(path) if suffix_of(path) == ".npz" else ()
+    if not set(LABEL_KEYS) & set(keys):
         raise InputError(
             path,
-            f"holds {planes} classes, but {scheme.source} names {known}: {', '.join(scheme.names)}.",
-            "Give the right --classes, or --regions for overlapping ones.",
+            f"holds no label (its arrays: {', '.join(keys) or 'none with a name'}; expected one of "
+            f"{', '.join(LABEL_KEYS)}).",
+            "Give the folder LABELS.",
         )
-    return found._replace(classes=planes, source=softmax_source(source) if logits else source)
+    return open_array(path, LABEL_KEYS)
 
 
-def _holds_labels(file: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> bool:
-    """Whether a file of the label's shape is a label map; otherwise it is the foreground's probability."""
-    if options.input != "auto":
-        return options.input == "labels"
-    if options.scale is not None:
-        return False
-    if file.dtype.kind in "iub" and not file.scaled and suffix_of(file.path) != ".png":
-        return True
-    values = file.load()
-    if suffix_of(file.path) == ".png":  # masks and 8-bit probabilities look alike but for their range
-        return bool(values.max(initial=0) < max(len(scheme.names), 2))
-    scaled = values * file.slope + file.intercept
-    fractions = ~(np.abs(scaled - np.rint(scaled)) <= 1e-3)
-    return not (fractions.any() and scaled.min() >= 0 and scaled.max() <= 1)
+def _open_segmentation(path: Path, reference: ArrayFile) -> ArrayFile:
+    file = open_array(path, LABEL_KEYS)
+    if squeezed(file.shape) != squeezed(reference.shape):
+        raise InputError(
+            path,
+            f"its shape {file.shape} differs from that of {reference.path}, {reference.shape} (slowest axis first).",
+            "A label map beside probabilities must be that of the same image; take it away if it is not.",
+        )
+    check_place(file, reference)
+    return file
 
 
-def _scale(file: ArrayFile, options: ReadOptions) -> float | None:
-    if options.scale is not None:
-        return None if options.scale == 1 and file.dtype.kind == "f" else options.scale
-    if file.dtype.kind in "iu" and not file.scaled and options.input != "logits":
-        if str(file.dtype) not in _FULL_SCALE:
-            raise InputError(file.path, f"holds {file.dtype} where probabilities were expected.", "Give --scale.")
-        return _FULL_SCALE[str(file.dtype)]
-    return None
-
-
-def _check_place(file: ArrayFile, reference: ArrayFile) -> None:
-    if file.geometry is not None and reference.geometry is not None:
-        check_same_place(file.path, file.geometry, reference.path, reference.geometry)
+def _read_decided(file: ArrayFile, reference: Labels, scheme: ClassScheme) -> Labels:
+    """A predicted label map; it must give a class wherever the reference does."""
+    labels = read_labels(file, scheme).reshape(reference.shape)
+    check_decided(labels, reference, scheme, file.path)
+    return labels
 
 
 class ClassCount(NamedTuple):
@@ -263,37 +172,45 @@ def count_classes(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
     Raises:
         InputError: a file that cannot be used.
     """
-    reference = open_array(paths.reference or paths.prediction[0], LABEL_KEYS)
+    reference = _open_reference(paths)
     prediction = open_prediction(paths, reference, scheme, options)
-    planes = prediction.labels is None
-    return ClassCount(prediction.classes if planes else _count_classes(reference, prediction.labels), planes)
+    if prediction.classes:
+        return ClassCount(prediction.classes, planes=True)
+    return ClassCount(_count_classes(reference, prediction), planes=False)
 
 
-def _count_classes(reference: ArrayFile, predicted: ArrayFile | None) -> int:
-    """Classes of label maps that nothing names: up to the largest label."""
-    files = [reference] if predicted is None else [reference, predicted]
-    return max(int(read_labels(file, ClassScheme()).max()) for file in files) + 1
+def _count_classes(reference: ArrayFile, prediction: Prediction) -> int:
+    """Classes that nothing names: up to the largest label, and to the last that a region unites."""
+    scheme = prediction.scheme
+    files = [file for file in (reference, prediction.labels) if file is not None]
+    labels = [read_labels(file, scheme) for file in files]
+    largest = [int(part[part != IGNORED].max(initial=0)) for part in labels]
+    return 1 + max([*largest, *(max(members) for members in scheme.regions.values())])
 
 
-def _read_segmentation(path: Path, reference: ArrayFile, scheme: ClassScheme) -> NDArray[np.uint8]:
-    file = open_array(path, LABEL_KEYS)
-    spatial = squeezed(reference.shape)
-    if squeezed(file.shape) != spatial:
-        raise InputError(path, f"its shape {file.shape} differs from the label's {reference.shape}.")
-    _check_place(file, reference)
-    return read_labels(file, scheme).reshape(spatial)
+def find_spacing(
+    reference: ArrayFile, predicted_mm: tuple[float, ...] | None, paths: CasePaths, options: ReadOptions
+) -> tuple[float, ...] | None:
+    """Spacing of the squeezed axes of the label.
 
-
-def find_spacing(reference: ArrayFile, paths: CasePaths, options: ReadOptions) -> tuple[float, ...] | None:
-    """Spacing of the squeezed axes: the user's, the label's, else that of any other file of the case."""
+    Args:
+        reference: the label; its header comes first, and its own NPZ entry `spacing` last.
+        predicted_mm: the prediction's, along the label's axes; taken when the label has none.
+        paths: gives a label map beside the probabilities, which may tell as well.
+        options: the user's spacing comes before all others.
+    """
     if options.spacing_mm is not None:
         from_file = suffix_of(reference.path) not in (".npz", ".npy")
         spacing = options.spacing_mm[::-1] if from_file else options.spacing_mm
         return _squeeze_spacing(reference.path, spacing, reference.shape)
-    others = [path for path in (paths.segmentation, *paths.prediction) if path is not None]
-    for geometry in (reference.geometry, *(open_array(path, PROBABILITY_KEYS).geometry for path in others)):
-        if geometry is not None:
-            return _squeeze_spacing(reference.path, geometry.spacing_mm, reference.shape)
+    if reference.geometry is not None:
+        return _squeeze_spacing(reference.path, reference.geometry.spacing_mm, reference.shape)
+    if predicted_mm is not None:
+        return predicted_mm
+    if paths.segmentation is not None:
+        beside = open_array(paths.segmentation, LABEL_KEYS)
+        if beside.geometry is not None:
+            return _squeeze_spacing(beside.path, beside.geometry.spacing_mm, beside.shape)
     return _npz_spacing(reference)
 
 
@@ -308,10 +225,17 @@ def _npz_spacing(file: ArrayFile) -> tuple[float, ...] | None:
 
 
 def _squeeze_spacing(path: Path, spacing: tuple[float, ...], shape: tuple[int, ...]) -> tuple[float, ...]:
-    if len(spacing) > len(shape) or len(spacing) < len(squeezed(shape)):
-        raise InputError(path, f"the spacing {spacing} has not one value for each axis of the shape {shape}.")
-    inner = shape[len(shape) - len(spacing) :]
-    return tuple(length for length, n in zip(spacing, inner, strict=True) if n != 1) or (spacing[-1],)
+    """Spacing without that of singleton axes; it may also stand for the last axes alone."""
+    inner = shape[-len(spacing) :]
+    kept = tuple(length for length, n in zip(spacing, inner, strict=False) if n != 1)
+    if len(spacing) > len(shape) or len(kept) != len(squeezed(shape)) or not all(length > 0 for length in kept):
+        raise InputError(
+            path,
+            f"the spacing {', '.join(f'{length:g}' for length in spacing)} does not give one positive length in mm for "
+            f"each axis of the shape {shape} (slowest axis first).",
+            "Give --spacing in the order of the file's own axes.",
+        )
+    return kept
 
 
 def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -> tuple[str, ...]:
@@ -320,11 +244,9 @@ def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
     Raises:
         InputError: a file that cannot be used, as far as headers tell.
     """
-    if not paths.prediction:
-        raise InputError(paths.reference or Path(paths.case), "has no prediction.")
-    reference = open_array(paths.reference or paths.prediction[0], LABEL_KEYS)
+    reference = _open_reference(paths)
     prediction = open_prediction(paths, reference, scheme, options)
-    spacing = find_spacing(reference, paths, options)
+    spacing = find_spacing(reference, prediction.spacing_mm, paths, options)
     shape = " x ".join(str(n) for n in squeezed(reference.shape))
     where = f"spacing {', '.join(f'{length:g}' for length in spacing)} mm" if spacing else "spacing unknown"
     lines = [

@@ -136,6 +136,29 @@ def index_labels(values: NDArray[Any], scheme: ClassScheme, path: Path | str) ->
     return labels
 
 
+def check_decided(
+    predicted: NDArray[np.uint8], reference: NDArray[np.uint8], scheme: ClassScheme, path: Path | str
+) -> None:
+    """Refuse a prediction that says "ignored" where the reference has a class.
+
+    Args:
+        predicted: class indices, 255 ignored.
+        reference: of the same shape.
+        scheme: for messages.
+        path: for messages.
+
+    Raises:
+        InputError: naming the label and the number of voxels.
+    """
+    undecided = int(np.count_nonzero((predicted == IGNORED) & (reference != IGNORED)))
+    if undecided:
+        raise InputError(
+            path,
+            f"predicts the ignored label {scheme.ignore} at {undecided} voxels where the reference has a class.",
+            f"Predict a class everywhere, or rename it with --map {scheme.ignore}=0.",
+        )
+
+
 def _to_integers(values: NDArray[Any], path: Path | str) -> NDArray[Any]:
     if values.dtype.kind == "b":
         return values.astype(np.uint8)

@@ -115,13 +115,9 @@ def _named_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str) -> Layou
     letters = axes.lower()
     if sorted(letters) not in (sorted("cxyz"), sorted("cxy"), sorted("xyz"), sorted("xy")):
         raise UsageError(f"--axes {axes!r}: expected an order of the letters c, x, y, z, for example czyx.")
-    if len(letters) != len(file.shape):
-        shape = squeezed(file.shape)
-    else:
-        shape = tuple(
-            n for n, letter in zip(file.shape, _stored(file, letters), strict=True) if n != 1 or letter == "c"
-        )
-        letters = "".join(letter for n, letter in zip(_own(file), letters, strict=True) if n != 1 or letter == "c")
+    if len(letters) == len(file.shape):  # else the letters name the squeezed axes
+        letters = "".join(letter for n, letter in zip(_own(file), letters, strict=True) if n != 1)
+    shape = squeezed(file.shape)
     if len(letters) != len(shape):
         raise InputError(file.path, f"has the shape {file.shape}, which --axes {axes} does not fit.")
     stored = _stored(file, letters)
