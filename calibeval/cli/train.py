@@ -172,19 +172,15 @@ def _start(
 
 
 def _resume(out: Path, given: dict[str, Any], others: list[Any], *, quiet: bool) -> None:
-    from dataclasses import replace
-
     from calibeval.train.run import resume_run
-    from calibeval.train.session import make_plan
 
     fixed = sorted(set(given) - _MAY_CHANGE_ON_RESUME)
     if fixed or any(others):
         what = ", ".join("--" + name.replace("_", "-") for name in fixed) or "DATA, --out and --preset"
         may = ", ".join("--" + name.replace("_", "-") for name in sorted(_MAY_CHANGE_ON_RESUME))
         raise UsageError(f"--resume takes the run's own settings; {what} cannot change. Only {may} may.")
-    config, checkpoint = resume_run(out)
-    config = replace(config, out=str(out), **given)
-    _run(config, make_plan(config), checkpoint, quiet=quiet)
+    config, plan, checkpoint = resume_run(out, given)
+    _run(config, plan, checkpoint, quiet=quiet)
 
 
 def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> None:

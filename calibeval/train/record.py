@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from calibeval._version import __version__
-from calibeval.errors import UsageError
+from calibeval.errors import InputError, UsageError
 from calibeval.train.cases import DataSet
 from calibeval.train.checkpoint import file_hash, write_bytes
 from calibeval.train.config import TrainConfig, config_to_dict
@@ -64,15 +64,34 @@ def plot_curves(path: Path, history: Sequence[Row], terms: Sequence[str]) -> boo
     return True
 
 
-def claim_folder(out: Path) -> None:
+def refuse_taken(out: Path) -> None:
     """Refuse a folder that already holds a run.
 
     Raises:
         UsageError: it does.
     """
-    if (out / "last.pt").exists() or (out / "config.json").exists():
+    if (out / "last.pt").exists():
         raise UsageError(
             f"{out} already holds a run. Go on with it: calibeval train --resume {out}; or choose another --out."
+        )
+
+
+def refuse_changed(out: Path, split: Split) -> None:
+    """Refuse to go on when the cases are no longer those of `splits.json`: held-out ones might train.
+
+    Raises:
+        UsageError: they are not.
+    """
+    path = out / "splits.json"
+    try:
+        before = Split(*(tuple(names) for names in json.loads(path.read_text(encoding="utf-8")).values()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(path, f"cannot be read as the split of a run: {error}.") from error
+    if before != split:
+        cases = sorted({*before.train, *before.val, *before.test} ^ {*split.train, *split.val, *split.test})
+        raise UsageError(
+            f"The data set has changed since the run in {out} began ({', '.join(cases[:3]) or 'another split'}): its "
+            f"folds are others now. Restore it, or begin a new run."
         )
 
 

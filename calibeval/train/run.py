@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from calibeval.errors import InputError, UsageError
 from calibeval.train.cases import Case
@@ -15,8 +16,8 @@ from calibeval.train.config import TrainConfig, read_config
 from calibeval.train.losses import build_loss
 from calibeval.train.models import BACKBONES, build_network
 from calibeval.train.predict import predict_cases
-from calibeval.train.record import claim_folder
-from calibeval.train.session import Plan
+from calibeval.train.record import refuse_changed, refuse_taken
+from calibeval.train.session import Plan, make_plan
 
 _MIB = 2**20
 
@@ -74,17 +75,25 @@ def start_run(config: TrainConfig) -> None:
     build_loss(config.loss, config.settings)
     if config.backbone not in BACKBONES:
         raise UsageError(f"Unknown backbone {config.backbone!r}. Known: {', '.join(BACKBONES)}.")
-    claim_folder(Path(config.out))
+    refuse_taken(Path(config.out))
 
 
-def resume_run(out: Path) -> tuple[TrainConfig, Checkpoint]:
-    """Read configuration and last checkpoint of a run.
+def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Plan, Checkpoint]:
+    """Read configuration and last checkpoint of a run, and its data again.
+
+    Args:
+        out: folder of the run, where it lies now.
+        changes: settings that replace those of the run.
 
     Raises:
-        InputError: one is missing or unusable.
+        InputError: a file of the run is missing or unusable.
+        UsageError: the data set has changed.
     """
-    config = read_config(out / "config.json")
-    return config, read_checkpoint(out / "last.pt")
+    config = replace(read_config(out / "config.json"), out=str(out), **changes)
+    checkpoint = read_checkpoint(out / "last.pt")
+    plan = make_plan(config)
+    refuse_changed(out, plan.split)
+    return config, plan, checkpoint
 
 
 def describe_plan(config: TrainConfig, plan: Plan) -> str:
@@ -93,11 +102,11 @@ def describe_plan(config: TrainConfig, plan: Plan) -> str:
     steps = -(-slices // config.batch_size)
     memory = sum(volume.image.nbytes for volume in (*plan.train, *plan.val)) / _MIB
     parameters = sum(each.numel() for each in build_network(plan.network).parameters())
-    settings = build_loss(config.loss, config.settings)
-    terms = ", ".join(f"{key}={value}" for key, value in config.settings.items()) or "published settings"
+    loss = build_loss(config.loss, config.settings)
+    settings = ", ".join(f"{key}={value}" for key, value in config.settings.items()) or "published settings"
     return "\n".join(
         [
-            f"loss      {config.loss}: {type(settings).__name__}, {terms}",
+            f"loss      {config.loss}: {type(loss).__name__}, {settings}",
             f"network   {config.backbone}, width {plan.network.width}, {plan.network.channels} channel(s), "
             f"{parameters:,} parameters",
             f"classes   {', '.join(plan.classes)}",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from data_sets import NAMES, write_nnunet
+from data_sets import NAMES, write_nnunet, write_npz_slices
 from typer.testing import CliRunner
 
 from calibeval.cli import app
@@ -86,6 +86,17 @@ def test_predict_reports_bad_images_and_returns_3(finished, tmp_path):
     assert result.exit_code == 3
     assert "case_001_0000.nii.gz" in result.stderr and "Traceback" not in result.stderr
     assert (tmp_path / "preds" / "case_000.nii.gz").exists()
+
+
+def test_npz_slices_from_training_to_table(tmp_path):
+    """Without geometry there are no distances in mm; the labels lie in the predictions."""
+    npz = write_npz_slices(tmp_path / "npz", [f"p{n}_frame01" for n in range(3)])
+    result = invoke("train", npz, "--out", tmp_path / "run", *SMALL, "--fold", "1/3")
+    assert result.exit_code == 0, result.stderr
+    assert f"calibeval score {tmp_path / 'run/preds/sdc'} --metrics DSC,ECE,CECE,pECE" in result.stdout
+    _, frame = read_table(tmp_path / "run" / "score.csv")
+    assert set(frame["metric"]) == {"DSC", "ECE", "CECE", "pECE"}
+    assert not {"failed", "missing"} & set(frame["status"])
 
 
 def test_dry_run_writes_nothing(data, tmp_path, monkeypatch):

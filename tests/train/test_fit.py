@@ -87,8 +87,8 @@ def test_resume_is_exact_to_the_bit(data, tmp_path, steps):
     run(small(data, whole))
     stopped = run(small(data, parts), stop_after(steps))
     assert not stopped.finished
-    config, checkpoint = resume_run(parts)
-    assert run(config, resume=checkpoint).finished
+    config, plan, checkpoint = resume_run(parts, {})
+    assert fit(config, plan, Watcher(), checkpoint).finished
     assert metrics(parts) == metrics(whole)
     for name in ("last.pt", "best.pt"):
         one, two = read_checkpoint(parts / name), read_checkpoint(whole / name)
@@ -161,12 +161,11 @@ def test_volume_dsc_by_hand():
 class TestWhenSomethingBreaks:
     def test_loss_that_is_not_finite(self, data, tmp_path):
         run(small(data, tmp_path / "run", epochs=2))
-        config, checkpoint = resume_run(tmp_path / "run")
+        config, plan, checkpoint = resume_run(tmp_path / "run", {"epochs": 4})
         before = (tmp_path / "run" / "last.pt").read_bytes()
-        plan = make_plan(config)
         plan.train[0].image[...] = np.nan
         with pytest.raises(CalibevalError, match=r"The loss became ce=nan.* in epoch 3, step .*last\.pt holds epoch 2"):
-            fit(replace(config, epochs=4), plan, Watcher(), checkpoint)
+            fit(config, plan, Watcher(), checkpoint)
         assert (tmp_path / "run" / "last.pt").read_bytes() == before
 
     def test_labels_outside_the_classes(self, tmp_path):
@@ -204,7 +203,7 @@ class TestWhenSomethingBreaks:
         """A limit on file sizes makes the real write fail; the checkpoint of the epoch before stays whole."""
         out = tmp_path / "run"
         run(small(data, out, epochs=1))
-        config, checkpoint = resume_run(out)
+        config, _, checkpoint = resume_run(out, {})
         before = (out / "last.pt").read_bytes()
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
@@ -220,7 +219,7 @@ class TestWhenSomethingBreaks:
     def test_checkpoint_of_another_model(self, data, tmp_path):
         out = tmp_path / "run"
         run(small(data, out, epochs=1))
-        config, checkpoint = resume_run(out)
+        config, _, checkpoint = resume_run(out, {})
         with pytest.raises(InputError, match=r"it is of Network.*width=4.*but the data and settings ask for.*width=8"):
             run(replace(config, width=8), resume=checkpoint)
         wrong = checkpoint._replace(weights={"head.weight": torch.zeros(1)})
@@ -232,6 +231,24 @@ class TestWhenSomethingBreaks:
         run(small(data, out, epochs=1))
         with pytest.raises(UsageError, match=r"already holds a run. Go on with it: calibeval train --resume"):
             start_run(small(data, out))
+
+    def test_data_that_changed_since(self, tmp_path):
+        folder, out = write_nnunet(tmp_path / "data", NAMES), tmp_path / "run"
+        run(small(folder, out, epochs=1))
+        write_nnunet(folder, [*NAMES, "case_new"])
+        with pytest.raises(UsageError, match=r"has changed since the run .* began \(case_new\)"):
+            resume_run(out, {})
+        (out / "splits.json").write_text("[]")
+        with pytest.raises(InputError, match="cannot be read as the split"):
+            resume_run(out, {})
+
+    def test_a_run_that_broke_before_its_first_epoch_holds_no_folder(self, data, tmp_path):
+        config = small(data, tmp_path / "run")
+        plan = make_plan(config)
+        plan.train[0].image[...] = np.inf
+        with pytest.raises(CalibevalError, match="No epoch was finished"):
+            fit(config, plan, Watcher())
+        start_run(config)
 
     def test_unknown_device(self, data, tmp_path):
         for device, message in (("gpu", "--device gpu"), ("meta", "only cpu and cuda"), ("cuda", "no GPU here")):
