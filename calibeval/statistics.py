@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,11 +101,13 @@ class Statistics:
         return bool(self.foreground.count.any())
 
 
+@cache
 def cell_edges(bins: int, threshold: float | None = None) -> NDArray[np.float32]:
-    """Upper edges of the cells: 0, k/bins for k = 1..bins, and the threshold; float32 and ascending."""
-    edges = np.arange(bins + 1) / bins
+    """Upper edges of the cells: 0, k/bins for k = 1..bins, and the threshold; float32, ascending, read-only."""
     extra = [] if threshold is None else [threshold]
-    return np.unique(np.append(edges, extra).astype(np.float32))
+    edges: NDArray[np.float32] = np.unique(np.append(np.arange(bins + 1) / bins, extra).astype(np.float32))
+    edges.setflags(write=False)
+    return edges
 
 
 class Edges(NamedTuple):

@@ -13,9 +13,10 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from isal import igzip_threaded, isal_zlib
+from isal import igzip, igzip_threaded, isal_zlib
 
 _BUFFER = 1 << 20
+_WORTH_A_THREAD = 2 << 20  # bytes of a file; a smaller one is read before a thread has started
 CORRUPT: tuple[type[Exception], ...] = (
     EOFError,
     zlib.error,
@@ -26,7 +27,9 @@ CORRUPT: tuple[type[Exception], ...] = (
 
 
 def open_gzip(path: Path) -> BinaryIO:
-    """Open a gzip file for reading; decompression runs ahead in a thread, and the checksum is checked."""
+    """Open a gzip file for reading; the checksum is checked. A large one is decompressed ahead, in a thread."""
+    if path.stat().st_size < _WORTH_A_THREAD:
+        return cast("BinaryIO", igzip.open(path, "rb"))
     return cast("BinaryIO", igzip_threaded.open(path, "rb", threads=1, block_size=_BUFFER))
 
 
