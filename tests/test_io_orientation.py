@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from case_files import AFFINE, make_case, write_names, write_nifti, write_npz
 from hypothesis import given, settings
@@ -102,6 +103,8 @@ def test_post_processing_is_noted_and_turns_nothing(turned_case, cli):
     preds, labels, expected = turned_case(beside=keep_most)
     outcome = cli("score", preds, labels, "--json")
     assert outcome.code == 0
+    frame = pd.read_csv("results/m.csv", comment="#")
+    assert numbers(frame) == pytest.approx(numbers(expected.table.assign(case="c")), rel=1e-12)
     assert "the label map beside the probabilities differs from their argmax in" in outcome.out
     assert "--seg-dir" in outcome.out
 

@@ -131,12 +131,16 @@ def stack_sources(sources: list[PlaneSource]) -> PlaneSource:
 
 
 def with_background(source: PlaneSource) -> PlaneSource:
-    """Put 1 - sum of the classes before them, as class 0; in float64, so that 1 - p_0 gives the classes back."""
+    """Put 1 - sum of the classes before them, as class 0; in float64, so that 1 - p_0 gives the classes back.
+
+    Where rounding makes the sum a little larger than 1, the background is 0.
+    """
 
     def stream() -> Iterator[PlaneChunk]:
         rest = np.ones(source.voxels)
         for chunk in source.chunks():
             rest[chunk.start : chunk.start + CHUNK] -= chunk.values
+        rest[(rest < 0) & (rest >= -source.tolerance)] = 0
         for start in range(0, source.voxels, CHUNK):
             yield PlaneChunk(0, start, rest[start : start + CHUNK])
         for chunk in source.chunks():
@@ -150,20 +154,18 @@ def softmax_source(logits: PlaneSource) -> PlaneSource:
     normaliser = np.empty(0)
 
     def log_sum_exp() -> NDArray[np.float64]:
-        largest = np.full(logits.voxels, -np.inf)
-        total = np.zeros(logits.voxels)
+        total = np.full(logits.voxels, -np.inf)
         for chunk in logits.chunks():
             part = slice(chunk.start, chunk.start + CHUNK)
-            new = np.maximum(largest[part], chunk.values)
-            total[part] = total[part] * np.exp(largest[part] - new) + np.exp(chunk.values - new)
-            largest[part] = new
-        return largest + np.log(total)
+            total[part] = np.logaddexp(total[part], chunk.values)
+        return total
 
     def softmax(values: Values, _c: int, start: int) -> Values:
         nonlocal normaliser
         if not normaliser.size:
             normaliser = log_sum_exp()
-        return np.exp(values - normaliser[start : start + CHUNK]).astype(logits.dtype)
+        with np.errstate(invalid="ignore"):  # infinite logits give NaN, which is refused as no probability
+            return np.exp(values - normaliser[start : start + CHUNK]).astype(logits.dtype)
 
     return logits.map(softmax)
 
