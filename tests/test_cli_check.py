@@ -126,7 +126,7 @@ def test_init_writes_a_file_that_passes_and_overwrites_only_by_force(cli, table,
     done = cli("check", table, "--init")
     assert (done.code, done.out) == (0, f"wrote gates.toml; check with: calibeval check {table} --gates gates.toml\n")
     first = (tmp_path / "gates.toml").read_text()
-    assert "mean(ECE) <= 0.0198" in first
+    assert "mean(ECE) <= 0.0230" in first
     assert cli("check", table, "--gates", "gates.toml").code == 0
     done = cli("check", table, "--init")
     assert done.code == 2

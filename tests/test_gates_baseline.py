@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from calibeval.bootstrap import resample
 from calibeval.gates.baseline import MIN_PAIRS, compare, mean_upper_bound, worsening
 from calibeval.gates.report import Report
 
@@ -127,8 +129,23 @@ def test_the_bound_of_normal_data_is_close_to_students(n):
     assert mean_upper_bound(values, 0.05) == pytest.approx(student, rel=0.1)
 
 
+@pytest.mark.parametrize("n", [6, 12, 40])
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_the_bound_is_scipys_bca_at_the_expanded_level(n, alpha):
+    values = np.rint(np.random.default_rng(n).exponential(size=n) * 64) / 64  # exact sums, so that ties are ties
+    expanded = stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf(1 - alpha, n - 1))
+    same_draws = SimpleNamespace(bootstrap_distribution=values[resample(n)].mean(axis=1))
+    peer = stats.bootstrap(
+        (values,), np.mean, confidence_level=expanded, alternative="less", n_resamples=0, bootstrap_result=same_draws
+    )
+    assert mean_upper_bound(values, alpha) == pytest.approx(peer.confidence_interval.high, abs=1e-9)
+
+
+steps = st.integers(-64, 64).map(lambda k: k / 64)
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(-1, 1), min_size=5, max_size=12), st.floats(-1, 1))
+@given(st.lists(steps, min_size=5, max_size=12), steps)
 def test_the_bound_moves_with_the_values_and_lies_among_them(values, by):
     array = np.array(values)
     bound = mean_upper_bound(array, 0.05)

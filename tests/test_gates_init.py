@@ -26,23 +26,23 @@ def gate_texts(scores):
     return [str(gate) for gate in policy_of_draft(scores).gates]
 
 
-def test_bounds_are_todays_values_made_worse_by_a_tenth_of_the_way_to_perfect():
-    values = {"DSC": [0.8] * 5, "ECE": [0.05] * 5, "HD95": [4.0] * 5, "gap": [-0.02, 0.02, 0.02, 0.02, 0.02]}
+def test_bounds_are_todays_values_made_worse_by_a_tenth_of_the_way_to_perfect_and_a_little_at_least():
+    values = {"DSC": [0.8] * 5, "ECE": [0.08] * 5, "HD95": [4.0] * 5, "gap": [-0.02, 0.02, 0.02, 0.02, 0.02]}
     texts = gate_texts(scores_of(values))
     assert texts[3:7] == [
         "mean(DSC) >= 0.780",
         "mean(HD95) <= 4.40",
-        "mean(ECE) <= 0.0550",
-        "mean(|gap|) <= 0.0220",
+        "mean(ECE) <= 0.0880",
+        "mean(|gap|) <= 0.0250",
     ]
     assert {m.metric: m.margin for m in policy_of_draft(scores_of(values)).margins} == {
-        "DSC": 0.02, "HD95": 0.4, "ECE": 0.005, "gap": 0.002,
+        "DSC": 0.02, "HD95": 0.4, "ECE": 0.008, "gap": 0.005,
     }  # fmt: skip
 
 
 def test_comments_tell_value_interval_and_number_of_cases():
     text = draft(scores_of({"ECE": [0.01, 0.02, 0.03]}))
-    assert '"mean(ECE) <= 0.0220",  # today 0.02, 95% interval 0.01' in text
+    assert '"mean(ECE) <= 0.0250",  # today 0.02, 95% interval 0.01' in text
     assert "3 cases" in text
     assert f'signature = "{SIGNATURE}"' in text
 

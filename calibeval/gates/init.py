@@ -1,6 +1,7 @@
 """A first gates.toml from a results table: today's values, each made worse by a tenth of its distance to perfect.
 
-A tenth is a start, not a law: the comments give today's value and its 95% interval over cases, so that a reader can
+It is .005, .1 mm or .1 mL at least, since less lies within what two trainings of one model differ by. All that is a
+start, not a law: the comments give today's value and its 95% interval over cases, so that a reader can
 judge each bound. The file passes on the table that it was written from.
 """
 
@@ -22,7 +23,8 @@ from calibeval.protocol import PROTOCOLS
 from calibeval.table import ALL, MEAN
 
 _SHARE = 0.1  # of the distance to a perfect value
-_LEAST = {True: 0.001, False: 0.1}  # slack of a value that is perfect today, by whether the metric is bounded
+_LEAST = {"mm": 0.1, "mL": 0.1}  # by unit; two trainings of one model differ by as much
+_LEAST_OTHERWISE = 0.005
 _COUNTED = ("n_failed", "n_missing", "n_empty_prediction")
 
 
@@ -38,7 +40,8 @@ def draft(scores: ScoreTable, *, named_method: bool = False) -> str:
     return "\n".join(
         [
             f"# Gates for calibeval check, drafted by calibeval {__version__} from {scores.name}.",
-            "# Each bound is today's value, made worse by a tenth of its distance to perfect. Edit them.",
+            "# Each bound is today's value, made worse by a tenth of its distance to perfect,",
+            "# and by 0.005, 0.1 mm or 0.1 mL at least. Edit them.",
             "",
             method if named_method else f"# {method}  # when a table holds several",
             "# The bounds belong to numbers of this protocol; others are refused.",
@@ -124,7 +127,7 @@ def _bound(today: float, metric: Metric) -> str:
 
 def _slack(today: float, metric: Metric) -> float:
     perfect = metric.high if metric.better == "higher" else 0.0
-    return _SHARE * abs(perfect - today) or _LEAST[math.isfinite(metric.high)]
+    return max(_SHARE * abs(perfect - today), _LEAST.get(metric.unit, _LEAST_OTHERWISE))
 
 
 def _margin(scores: ScoreTable, metric: Metric) -> Iterator[str]:
