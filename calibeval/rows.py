@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FOREGROUND = "foreground"  # name of the mask that unites all foreground classes
 _NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
+_NO_VOLUME = "no volume: the image is flat, or its spacing unknown (then give --spacing)"
 _NO_VOXEL = "no voxel in the domain"
 
 
@@ -57,7 +58,8 @@ def case_rows(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[s
         if name in values:
             rows += _mask_rows(case.name, METRICS[name], values[name], protocol)
         elif name in calibrations:
-            rows += _calibration_rows(case.name, METRICS[name], calibrations[name], case.scheme)
+            lacking = name == "bECE" and readout.spacing_mm is None
+            rows += _calibration_rows(case.name, METRICS[name], calibrations[name], case.scheme, lacking=lacking)
     return rows
 
 
@@ -154,7 +156,7 @@ def _overlap_values(
 
 def _overlap_value(mask: str, metric: str, value: float, counts: Overlap, protocol: Protocol) -> MaskValue:
     if metric == "VD" and math.isnan(counts.voxel_ml):
-        return MaskValue(mask, math.nan, "failed", _NO_SPACING)
+        return MaskValue(mask, math.nan, "failed", _NO_VOLUME)
     return MaskValue(mask, apply_rule(protocol.empty, metric, counts.status, value, math.nan), counts.status)
 
 
@@ -278,10 +280,14 @@ def _join(by_problem: dict[str, Calibration]) -> Calibration:
     return Calibration(math.fsum(known) / len(known) if known else math.nan, regions)
 
 
-def _calibration_rows(case: str, metric: Metric, value: Calibration, scheme: ClassScheme) -> list[Row]:
+def _calibration_rows(
+    case: str, metric: Metric, value: Calibration, scheme: ClassScheme, *, lacking: bool = False
+) -> list[Row]:
+    """Rows of one metric; `lacking` says that it could not be computed for want of a spacing."""
+    reason = ("failed", _NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
+
     def row(class_name: str, number: float) -> Row:
-        undefined = math.isnan(number)
-        status, note = ("empty_reference", _NO_VOXEL) if undefined else ("ok", "")
+        status, note = reason if math.isnan(number) else ("ok", "")
         return Row("", "", case, class_name, metric.name, number, metric.unit, status, note)
 
     names = tuple(scheme.regions) or scheme.names

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,16 +73,9 @@ class ShardStore:
             with np.load(self._path(case), allow_pickle=False) as file:
                 if str(file["key"]) != key:
                     return None
-                arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, EOFError):
+                return _read({name: file[name] for name in file.files})
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
-        bins = {}
-        for index, name in enumerate(json.loads(str(arrays["problems"]))):
-            prefix = f"{index}/"
-            part = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
-            bins[name] = unflatten(part)
-        rows = tuple(Row(*row) for row in json.loads(str(arrays["rows"])))
-        return CaseScore(rows, bins, tuple(json.loads(str(arrays["notes"]))))
 
     def remove(self) -> None:
         """Forget all shards."""
@@ -88,3 +83,13 @@ class ShardStore:
 
     def _path(self, case: str) -> Path:
         return self.folder / f"{hashlib.sha256(case.encode()).hexdigest()[:24]}.npz"
+
+
+def _read(arrays: dict[str, Any]) -> CaseScore:
+    bins = {}
+    for index, name in enumerate(json.loads(str(arrays["problems"]))):
+        prefix = f"{index}/"
+        part = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+        bins[name] = unflatten(part)
+    rows = tuple(Row(*row) for row in json.loads(str(arrays["rows"])))
+    return CaseScore(rows, bins, tuple(json.loads(str(arrays["notes"]))))

@@ -8,8 +8,10 @@ reported, and the rest goes on.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -51,19 +53,24 @@ def _run_pool(
     function: Callable[[Task], Result], tasks: Sequence[Task], waiting: list[int], workers: int
 ) -> Generator[tuple[int, Result], None, list[int]]:
     """Run waiting tasks until none is left or a process dies; then return those that were in flight."""
-    pool = ProcessPoolExecutor(min(workers, len(waiting)), _context(), initializer=_ignore_interrupt)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(min(workers, len(waiting)), _context(), initializer=_start_worker)
     flying: dict[Future[Result], int] = {}
     try:
         while waiting or flying:
             while waiting and len(flying) < workers:
-                index = waiting.pop()
-                flying[pool.submit(function, tasks[index])] = index
+                flying[pool.submit(function, tasks[waiting[-1]])] = waiting[-1]
+                waiting.pop()  # only now: a pool that just broke refuses, and the task must not be lost
             done, _ = wait(flying, return_when=FIRST_COMPLETED)
             for future in done:
                 result = future.result()
                 yield flying.pop(future), result
     except BrokenProcessPool:
         return sorted(flying.values())
+    except BaseException:  # Ctrl-C, or the caller has enough: whatever is in flight is of no use
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return []
@@ -75,9 +82,17 @@ def _context() -> multiprocessing.context.BaseContext:
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which stops the workers in good order."""
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, which stops its workers, and do not outlive it when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def available_cores() -> int:

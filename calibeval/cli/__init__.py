@@ -6,6 +6,7 @@ failed (they are rows with status and reason). Results go to stdout, everything 
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -54,7 +55,10 @@ app.command()(predict)
 
 
 def run() -> None:
-    """Run the command line; every error that we raise on purpose becomes one message and exit code 2."""
+    """Run the command line; an error that we raise on purpose, or the system's, is one message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
     try:
         app()
     except CalibevalError as error:
@@ -63,3 +67,7 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe left: nothing more to say, and nobody to say it to
         raise SystemExit(0) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"calibeval: {where}{error.strerror or error}.", file=sys.stderr)
+        raise SystemExit(2) from error

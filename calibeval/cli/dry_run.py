@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from calibeval.cli.score_table import make_console
 from calibeval.errors import CalibevalError
 from calibeval.io.cases import describe_case
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 
 def print_plan(job: ScoreJob, console: Console | None = None) -> int:
     """Print the plan; the exit code is 3 when some case would fail."""
-    console = console or Console(soft_wrap=True, highlight=False, markup=False)
+    console = console or make_console()
     names = ", ".join(job.scheme.names) or "as many as the files hold"
     console.print(f"classes: {names} (from {job.scheme.source})")
     if job.scheme.regions:
         console.print(f"regions: {', '.join(job.scheme.regions)}")
     console.print(f"signature: {job.signature}")
+    for note in job.notes:
+        console.print(note)
     problems = 0
     for method, pairing in job.pairings.items():
         console.print(f"\n{method}: {len(pairing.cases)} cases, paired by {_conventions(job, method)}")

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from calibeval.protocol import make_protocol
 
 if TYPE_CHECKING:
     from calibeval.job import MethodScore, ScoreJob
+    from calibeval.shards import ShardStore
 
 # Typer reads choices from literals; a test holds them against the registries.
 ProtocolName = Literal["paper", "nacl", "sdc-repo", "guo"]
@@ -22,6 +23,8 @@ HD95Name = Literal["monai", "medpy", "deepmind", "sdc-repo"]
 EmptyRuleName = Literal["nan", "worst", "nacl", "sdc-repo", "deepmind"]
 MissingName = Literal["error", "worst", "skip"]
 InputName = Literal["auto", "probabilities", "logits", "labels"]
+INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
+MOST_ERRORS = 20  # printed for one method; the table holds all
 
 
 def score(
@@ -72,7 +75,8 @@ def score(
 ) -> None:
     """Score predictions against labels, case by case and class by class.
 
-    Exit code 0: all cases scored; 2: nothing could be scored; 3: some cases failed or are missing (see the table).
+    Exit code 0: all cases scored; 2: nothing could be scored; 3: some cases failed or are missing (see the table);
+    130: interrupted.
     """
     from calibeval.job import plan_job
 
@@ -139,22 +143,22 @@ def _command(arguments: list[str]) -> str:
 def _run(
     job: ScoreJob, out: Path | None, command: str, workers: int | None, *, resume: bool, as_json: bool, quiet: bool
 ) -> int:
-    from calibeval.cli.console import progress
-    from calibeval.job import run_job, table_path, write_method
+    from calibeval.job import table_path
     from calibeval.shards import ShardStore
 
     paths = {method: table_path(out, method, len(job.pairings)) for method in job.pairings}
     stores = {method: ShardStore(path) for method, path in paths.items()}
+    if not quiet:
+        for note in job.notes:
+            print(f"calibeval: {note}", file=sys.stderr)
     if not resume:
         _drop_shards(stores, quiet=quiet)
-    total = sum(len(pairing.cases) for pairing in job.pairings.values())
-    scores = []
-    with progress("scoring", total, quiet=quiet) as advance:
-        for method in run_job(job, workers=workers, stores=stores, progress=lambda case, _score: advance(case)):
-            write_method(paths[method.method], method, job, command)
-            stores[method.method].remove()
-            scores.append(method)
-    _print_problems(job, scores)
+    try:
+        scores = _score_methods(job, paths, stores, command, workers, quiet=quiet)
+    except KeyboardInterrupt:
+        print("calibeval: interrupted. What is done is kept: the same command with --resume goes on.", file=sys.stderr)
+        return INTERRUPTED
+    _print_problems(job, scores, quiet=quiet)
     scored = any(method.bins for method in scores)
     if as_json:
         _print_json(scores, paths)
@@ -168,7 +172,31 @@ def _run(
     return 3 if any(method.errors for method in scores) else 0
 
 
-def _drop_shards(stores: dict[str, Any], *, quiet: bool) -> None:
+def _score_methods(
+    job: ScoreJob,
+    paths: dict[str, Path],
+    stores: dict[str, ShardStore],
+    command: str,
+    workers: int | None,
+    *,
+    quiet: bool,
+) -> list[MethodScore]:
+    """Score and write method by method; shards go when all is written, so that no method is done twice."""
+    from calibeval.cli.console import progress
+    from calibeval.job import run_job, write_method
+
+    total = sum(len(pairing.cases) for pairing in job.pairings.values())
+    scores = []
+    with progress("scoring", total, quiet=quiet) as advance:
+        for method in run_job(job, workers=workers, stores=stores, progress=lambda case, _score: advance(case)):
+            write_method(paths[method.method], method, job, command)
+            scores.append(method)
+    for store in stores.values():
+        store.remove()
+    return scores
+
+
+def _drop_shards(stores: dict[str, ShardStore], *, quiet: bool) -> None:
     for method, store in stores.items():
         if store.exists():
             if not quiet:
@@ -176,15 +204,19 @@ def _drop_shards(stores: dict[str, Any], *, quiet: bool) -> None:
             store.remove()
 
 
-def _print_problems(job: ScoreJob, scores: list[MethodScore]) -> None:
-    """Errors and oddities on stderr, each reason once."""
+def _print_problems(job: ScoreJob, scores: list[MethodScore], *, quiet: bool) -> None:
+    """Errors and oddities on stderr."""
     for method in scores:
-        for case, error in method.errors.items():
+        listed = list(method.errors.items())
+        for case, error in listed[:MOST_ERRORS]:
             print(f"calibeval: {method.method}/{case}: {error}", file=sys.stderr)
+        if len(listed) > MOST_ERRORS:
+            more = len(listed) - MOST_ERRORS
+            print(f"calibeval: {method.method}: {more} more cases failed; see the table's notes.", file=sys.stderr)
         extra = job.pairings[method.method].extra
-        if extra:
-            listed = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
-            print(f"calibeval: {method.method}: {len(extra)} predictions without a label: {listed}", file=sys.stderr)
+        if extra and not quiet:
+            named = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
+            print(f"calibeval: {method.method}: {len(extra)} predictions without a label: {named}", file=sys.stderr)
 
 
 def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:

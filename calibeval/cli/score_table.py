@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,21 +15,30 @@ from calibeval.summary import SummaryRow, direction, summarise
 if TYPE_CHECKING:
     from calibeval.job import MethodScore
 
+_PIPE_WIDTH = 500
 _COUNTS = ("empty_reference", "empty_prediction", "both_empty", "missing", "failed")
 
 
 def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Console | None = None) -> None:
     """Print one table of all methods, then signature, notes and where the full tables are."""
-    console = console or Console()
+    console = console or make_console()
     rows = [row for method in scores for row in summarise(method.rows)]
     console.print(_table(rows))
     if any(row.metric == "pECE" for row in rows):
         console.print("pECE is not 0 for a calibrated model: it charges false positives again.", style="dim")
-    console.print(f"signature: {scores[0].signature}", style="dim", soft_wrap=True, highlight=False)
-    for note, number in _count_notes(scores).items():
-        console.print(f"note ({number} cases): {note}", style="dim", highlight=False, soft_wrap=True)
+    console.print(f"signature: {scores[0].signature}", style="dim")
+    for line in _note_lines(scores):
+        console.print(line, style="dim")
     for method in scores:
-        console.print(f"wrote {paths[method.method]}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {paths[method.method]}")
+
+
+def make_console() -> Console:
+    """A console that prints names as they are; into a pipe it cuts nothing."""
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
 
 
 def _table(rows: list[SummaryRow]) -> Table:
@@ -48,7 +57,7 @@ def _table(rows: list[SummaryRow]) -> Table:
         unit = f" [{row.unit}]" if row.unit else ""
         cells = [
             row.method if row.method != before else "",
-            f"{row.metric} {direction(row.metric)}{unit}".replace("[", "\\["),
+            f"{row.metric} {direction(row.metric)}{unit}",
             _number(row.mean),
             "" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}",
             str(row.n),
@@ -69,5 +78,13 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
-def _count_notes(scores: list[MethodScore]) -> Counter[str]:
-    return Counter(note for method in scores for notes in method.notes.values() for note in notes)
+def _note_lines(scores: list[MethodScore]) -> list[str]:
+    """Each note once, with its number of cases; notes that differ in a number alone count as one."""
+    cases: dict[str, list[str]] = {}
+    for method in scores:
+        for note in (note for notes in method.notes.values() for note in notes):
+            cases.setdefault(re.sub(r"\d+", "#", note), []).append(note)
+    return [
+        f"note ({len(notes)} cases): {notes[0]}" + (" (other numbers in other cases)" if len(set(notes)) > 1 else "")
+        for notes in cases.values()
+    ]

@@ -111,10 +111,15 @@ def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...], *, backward
     ]
 
 
-def _named_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str) -> Layout:
-    letters = axes.lower()
-    if sorted(letters) not in (sorted("cxyz"), sorted("cxy"), sorted("xyz"), sorted("xy")):
+def check_axes(axes: str) -> None:
+    """Raise UsageError unless axes are named as `--axes` wants them."""
+    if sorted(axes.lower()) not in (sorted("cxyz"), sorted("cxy"), sorted("xyz"), sorted("xy")):
         raise UsageError(f"--axes {axes!r}: expected an order of the letters c, x, y, z, for example czyx.")
+
+
+def _named_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str) -> Layout:
+    check_axes(axes)
+    letters = axes.lower()
     if len(letters) == len(file.shape):  # else the letters name the squeezed axes
         letters = "".join(letter for n, letter in zip(_own(file), letters, strict=True) if n != 1)
     shape = squeezed(file.shape)
