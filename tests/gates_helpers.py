@@ -21,7 +21,7 @@ def rows_of(values: dict[str, list[float]], *, method="m", dataset="A", statuses
     """
     rows = []
     for name, numbers in values.items():
-        metric, _, class_name = name.rstrip("]").partition("[")
+        metric, _, class_name = name.removesuffix("]").partition("[")
         for i, value in enumerate(numbers):
             status = (statuses or {}).get(i, "ok")
             rows.append(Row(method, dataset, f"c{i}", class_name or overall_class(metric), metric, value, "", status))

@@ -163,6 +163,13 @@ def test_github_annotates_and_appends_the_summary(cli, table, tmp_path, monkeypa
     assert summary.stat().st_size == size
 
 
+def test_a_console_that_knows_ascii_only_gets_utf8(table):
+    command = [sys.executable, "-m", "calibeval", "check", table, "--gate", "mean(ECE) <= 1", "--format", "markdown"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "✅ passed" in done.stdout.decode("utf-8")
+
+
 # --- predictions -----------------------------------------------------------------------------------------------------
 
 

@@ -77,8 +77,15 @@ def test_text_has_a_line_for_each_outcome_and_its_cases():
     assert re.match(r"PASSED +mean\(ECE\) <= 0.05 +0.0095, 12 cases$", lines[1])
     assert lines[3].strip() == "c1: 0.5"
     assert lines[7].strip() == "c1: 0.5, was 0.9"
+    assert lines[9].strip() == "b.nii.gz: 2 NaN."
     assert lines[-2:] == ["note: a note", verdict(REPORT)]
     assert verdict(REPORT) == "not passed (3 failed, 1 error, 1 incomplete, 1 warned, 1 passed, 1 skipped)"
+
+
+def test_colours_leave_the_columns_alone():
+    painted = as_text(REPORT, lambda status, text: f"<{status}>{text}</>")
+    assert re.sub(r"<[a-z/]*>", "", painted) == as_text(REPORT)
+    assert "<failed>FAILED" in painted
 
 
 def test_an_empty_report_passes_nothing():

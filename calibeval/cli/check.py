@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from dataclasses import replace
@@ -272,6 +273,8 @@ def _emit(report: Report, format_: str, files: dict[Path, str], *, quiet: bool) 
         append_step_summary(report)
     if quiet:
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as CI systems read it, whatever the console's own encoding
     if format_ == "text" and sys.stdout.isatty():
         sys.stdout.write(as_text(report, _paint))
     else:

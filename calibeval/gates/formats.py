@@ -16,7 +16,7 @@ from typing import Any
 from calibeval._version import __version__
 from calibeval.errors import UsageError
 from calibeval.gates.junit import as_junit
-from calibeval.gates.report import CaseValue, Outcome, Report, Status
+from calibeval.gates.report import LISTED, CaseValue, Outcome, Report, Status, findings_of
 
 SUMMARY_BYTES = 1 << 20
 _ANNOTATIONS = 10  # of each level
@@ -42,11 +42,19 @@ def as_text(report: Report, paint: Paint = lambda _status, text: text) -> str:
     width = max((len(outcome.name) for outcome in report.outcomes), default=0)
     lines = [_subject(report)]
     for outcome in report.outcomes:
-        lines.append(f"{paint(outcome.status, outcome.status.upper()):<11}{outcome.name:<{width}}  {outcome.message}")
-        lines += [f"{'':11}  {show_case_value(case)}" for case in outcome.cases]
+        status = paint(outcome.status, f"{outcome.status.upper():<10}")
+        lines.append(f"{status} {outcome.name:<{width}}  {outcome.message}")
+        lines += [f"{'':11}  {line}" for line in _explanations(outcome, report)]
     lines += [f"note: {note}" for note in report.notes]
     lines.append(verdict(report))
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _explanations(outcome: Outcome, report: Report) -> Iterator[str]:
+    """The cases behind an outcome; the files that break a rule, but for the first, which its message names."""
+    yield from map(show_case_value, outcome.cases)
+    for finding in findings_of(outcome, report.findings)[1:LISTED]:
+        yield f"{finding.file}: {finding.problem}"
 
 
 def as_markdown(report: Report) -> str:

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from calibeval.errors import MissingExtraError
-from calibeval.gates.report import Finding, Outcome, Report
+from calibeval.gates.report import Finding, Outcome, Report, findings_of
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML cannot hold
 
@@ -57,9 +57,7 @@ def _details(outcome: Outcome, findings: tuple[Finding, ...]) -> str:
         before = "" if math.isnan(case.before) else f" was {case.before:.4g}"
         value = "" if math.isnan(case.value) else f" {case.value:.4g}"
         lines.append(f"{case.case}{value}{before} {case.note}".rstrip())
-    if outcome.kind == "integrity":
-        rule = outcome.name.partition(":")[0]
-        lines += [f"{f.file}: {f.problem} {f.advice}".rstrip() for f in findings if f.rule == rule]
+    lines += [f"{f.file}: {f.problem} {f.advice}".rstrip() for f in findings_of(outcome, findings)]
     return "\n".join(lines)
 
 

@@ -105,3 +105,9 @@ class Report:
     def count(self, status: Status) -> int:
         """Number of outcomes with a status."""
         return sum(outcome.status == status for outcome in self.outcomes)
+
+
+def findings_of(outcome: Outcome, findings: tuple[Finding, ...]) -> list[Finding]:
+    """The findings behind an integrity outcome, whose name begins with its rule; none for other kinds."""
+    rule = outcome.name.partition(":")[0] if outcome.kind == "integrity" else ""
+    return [finding for finding in findings if finding.rule == rule]
