@@ -26,7 +26,7 @@ REACH = 32  # voxels along x within which `near_distances` sees bits
 
 _ONE = np.uint64(1)
 _HALF = np.uint64(32)
-_NOWHERE = 1 << 30  # more steps than any image is wide
+_NOWHERE = 1 << 30  # a position farther away than any image is wide, twice over
 _PATIENCE = 8  # after so many queries in a row without a near target, in one column of words,
 _RETRY = 256  # only each so-manieth is tried: the others are far as well, or lose nothing but time
 
@@ -211,7 +211,7 @@ def _transform_column(
                 around[0, row] = _last_before(target[z, y], x)
                 around[1, row] = _first_after(target[z, y], x)
             away = min(x - around[0, row], around[1, row] - x)
-            if away < _NOWHERE:
+            if away < _NOWHERE // 2:
                 count = _push(envelope, count, y, (away * steps[2]) ** 2, scale)
         k = 0
         for y in wanted:

@@ -183,19 +183,14 @@ def _near_rows(slices: int, rows: int, spacing: tuple[float, float, float]) -> N
     *steps, step_x = spacing
     squares: Float = (np.arange(_distance_kernels.REACH + 1.0) * step_x) ** 2
     reaches = [
-        int(min(count - 1, _NEAR_ROWS, squares[-1] ** 0.5 // step))
+        min(count - 1, _NEAR_ROWS, int(_distance_kernels.REACH * step_x / step) + 1)
         for count, step in zip((slices, rows), steps, strict=True)
     ]
     z, y = np.mgrid[tuple(slice(-reach, reach + 1) for reach in reaches)].reshape(2, -1)
     squared = (z * steps[0]) ** 2 + (y * steps[1]) ** 2
     order = np.argsort(squared, kind="stable")
-    beyond = [
-        ((reach + 1) * step) ** 2
-        for count, step, reach in zip((slices, rows), steps, reaches, strict=True)
-        if reach < count - 1
-    ]
     kept, left_out = order[:_NEAR_ROWS], order[_NEAR_ROWS : _NEAR_ROWS + 1]
-    limit = min([float(squares[-1]), *squared[left_out].tolist(), *beyond])
+    limit = min([float(squares[-1]), *squared[left_out].tolist()])
     return z[kept], y[kept], squared[kept], squares, limit
 
 

@@ -12,8 +12,8 @@ given here selects one:
 
 Everything outside the image is outside the mask, so the image's edge can be surface. Arrays are (z, y, x) or (y, x),
 with spacing in the same order; a 3-D array of one slice is still 3-D, and all its voxels are surface. Distances are
-Euclidean and exact, float64. Memory is about two bits a voxel and 9 bytes a surface element: no distance map of the
-image is ever held.
+Euclidean and exact, float64. Memory is a few bits a voxel and 9 bytes a surface element: no distance map of the image
+is ever held.
 
 What a mask without a surface is worth is a matter of protocol (`calibeval.protocol.EMPTY_RULES`) and not decided
 here: HD95, HD and ASSD are nan when any surface is missing. NSD is 0 when one is, nan when both are.
@@ -86,6 +86,9 @@ def surface_distances(
         definition: key of `calibeval.protocol.HD95_DEFINITIONS`.
         threads: how many to use; the result does not depend on it.
 
+    Returns:
+        The distances of each class, in the order of labels.
+
     Raises:
         UsageError: shapes, dtypes, labels, spacing or definition that do not fit.
     """
@@ -155,20 +158,21 @@ def hd95(distances: SurfaceDistances, definition: str = "monai") -> float:
         definition: key of `calibeval.protocol.HD95_DEFINITIONS`.
 
     Raises:
-        UsageError: unknown definition, or a weighted one with distances that have no areas.
+        UsageError: an unknown definition, or distances with areas where it has none or the reverse.
     """
     chosen = _definition(definition)
-    if chosen.weighted and (distances.reference_areas is None or distances.prediction_areas is None):
+    directed = (distances.reference_to_prediction, distances.prediction_to_reference)
+    areas = (distances.reference_areas, distances.prediction_areas)
+    if chosen.weighted is (areas[0] is None or areas[1] is None):
         raise UsageError(f"HD95 as {definition!r} has it needs distances computed with that definition.")
     if not distances.both:
         return float("nan")
-    directed = (distances.reference_to_prediction, distances.prediction_to_reference)
     if chosen.pooled:
         return _percentile(np.concatenate(directed))
-    if distances.reference_areas is None or distances.prediction_areas is None:
-        return max(map(_percentile, directed))
-    areas = (distances.reference_areas, distances.prediction_areas)
-    return max(map(_weighted_percentile, directed, areas))
+    return max(
+        _percentile(values) if area is None else _weighted_percentile(values, area)
+        for values, area in zip(directed, areas, strict=True)
+    )
 
 
 def hausdorff(distances: SurfaceDistances) -> float:

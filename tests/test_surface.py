@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from benchmarks.cases import adversarial, organ_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -213,8 +214,9 @@ class TestLabelMaps:
         with pytest.raises(UsageError, match="reference mask must be of dtype bool"):
             mask_surface_distances(np.zeros((2, 2)), np.zeros((2, 2), bool), (1, 1))
         voxel = box((3, 3), (1, 2), (1, 2))
-        with pytest.raises(UsageError, match="needs distances computed with that definition"):
-            hd95(mask_surface_distances(voxel, voxel, (1, 1)), "deepmind")
+        for made, asked in (("monai", "deepmind"), ("deepmind", "monai")):
+            with pytest.raises(UsageError, match=f"HD95 as '{asked}' has it needs distances computed with that"):
+                hd95(mask_surface_distances(voxel, voxel, (1, 1), made), asked)
 
 
 def degenerate(shape):
@@ -277,6 +279,16 @@ class TestBruteForce:
         prediction[2, 62:66, 310:312] = True
         check_against_brute_force(reference, prediction, (3.0, 1.0, 1.0), "monai")
 
+    @pytest.mark.parametrize("name", ["monai", "sdc-repo"])
+    def test_benchmark_cases_against_distance_maps(self, name):
+        """The adversarial masks of the benchmark, whole."""
+        for case in adversarial(organ_case("acdc")):
+            reference, prediction = case.reference == 1, case.prediction == 1
+            found = mask_surface_distances(reference, prediction, case.spacing_mm, name)
+            forth, back = brute.distances_by_map(reference, prediction, case.spacing_mm, name)
+            assert_allclose(found.reference_to_prediction, forth, rtol=0, atol=1e-6)
+            assert_allclose(found.prediction_to_reference, back, rtol=0, atol=1e-6)
+
     def test_single_far_pair_at_every_word_boundary(self):
         for x in (0, 31, 32, 63, 64, 95, 127, 128, 199):
             for other in (0, 63, 64, 127, 128, 199):
@@ -309,7 +321,7 @@ PAIRS = [
 
 @pytest.fixture(scope="module")
 def monai():
-    import torch
+    torch = pytest.importorskip("torch")
 
     def compute(function, *masks, **settings):
         batches = [torch.from_numpy(mask)[None, None] for mask in masks]
