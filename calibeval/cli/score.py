@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -148,6 +149,7 @@ def _run(
 
     paths = {method: table_path(out, method, len(job.pairings)) for method in job.pairings}
     stores = {method: ShardStore(path) for method, path in paths.items()}
+    _check_writable({path.parent for path in paths.values()})
     if not quiet:
         for note in job.notes:
             print(f"calibeval: {note}", file=sys.stderr)
@@ -194,6 +196,17 @@ def _score_methods(
     for store in stores.values():
         store.remove()
     return scores
+
+
+def _check_writable(folders: set[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UsageError(
+                f"{folder}: cannot be written to ({error.strerror}). Choose another folder with --out."
+            ) from error
 
 
 def _drop_shards(stores: dict[str, ShardStore], *, quiet: bool) -> None:

@@ -58,6 +58,7 @@ def open_array(path: Path, keys: tuple[str, ...] = ()) -> ArrayFile:
     if not suffix:
         raise InputError(path, f"unknown suffix. Known: {' '.join(READERS)}.")
     with reading(path):
+        path.open("rb").close()  # says why a file cannot be opened, where nibabel and ITK do not
         file = READERS[suffix](path, keys)
     if file.dtype.kind not in "biuf":
         raise InputError(path, f"holds values of the type {file.dtype}, expected plain numbers.")

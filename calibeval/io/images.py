@@ -80,9 +80,6 @@ def open_itk(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    if not path.exists():
-        raise FileNotFoundError(path)
-    path.open("rb").close()  # says why a file cannot be opened, where ITK does not
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
