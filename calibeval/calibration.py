@@ -93,7 +93,7 @@ def pece(bins: Bins, fp_weight: float) -> float:
 
 
 def ace(bins: Bins) -> float:
-    """Average calibration error: unweighted mean of |acc_b - conf_b| over non-empty bins; arXiv:1904.01685."""
+    """Average calibration error: unweighted mean of |acc_b - conf_b| over non-empty bins; arXiv:2403.06759."""
     return float(_gaps(bins).mean()) if bins.n.any() else float("nan")
 
 
