@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -168,7 +168,7 @@ def complete_scheme(job: ScoreJob) -> ClassScheme:
         largest = max(largest, classes.number)
         if classes.planes:
             break
-    return job.scheme.with_classes(largest)
+    return replace(job.scheme.with_classes(largest), source="the first prediction that can be read")
 
 
 def _readable(job: ScoreJob) -> Iterable[CasePaths]:

@@ -117,9 +117,8 @@ def _table(values: NDArray[Any], scheme: ClassScheme) -> NDArray[np.uint8]:
 
 
 def _describe_unknown(values: NDArray[Any], counts: NDArray[Any], scheme: ClassScheme) -> str:
-    known = ", ".join(
-        f"{value} {name}" for value, name in zip(scheme.values or range(len(scheme.names)), scheme.names, strict=False)
-    )
+    classes = zip(scheme.values or range(len(scheme.names)), scheme.names, strict=False)
+    known = ", ".join(name if name == str(value) else f"{value} {name}" for value, name in classes)
     found = ", ".join(f"{value} ({n} voxels)" for value, n in zip(values[:5], counts[:5], strict=True))
     return f"label {found} stands for no class. Known from {scheme.source}: {known or f'0 to {MAX_CLASSES - 1}'}."
 
