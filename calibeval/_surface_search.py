@@ -180,17 +180,18 @@ def _near_rows(slices: int, rows: int, spacing: tuple[float, float, float]) -> N
     Returns:
         Offsets along z and y, their squared distances, the squared distances of 0..REACH voxels along x, the limit.
     """
-    *steps, step_x = spacing
+    steps, step_x, counts = np.array(spacing[:2]), spacing[2], np.array([slices, rows])
     squares: Float = (np.arange(_distance_kernels.REACH + 1.0) * step_x) ** 2
-    reaches = [
-        min(count - 1, _NEAR_ROWS, int(_distance_kernels.REACH * step_x / step) + 1)
-        for count, step in zip((slices, rows), steps, strict=True)
-    ]
-    z, y = np.mgrid[tuple(slice(-reach, reach + 1) for reach in reaches)].reshape(2, -1)
+    # A disc of this radius holds that many rows; in an image of few slices (rows) the list grows along the other axis.
+    radius = np.sqrt(_NEAR_ROWS * steps[0] * steps[1] / np.pi)
+    reaches = np.maximum(np.ceil(radius / steps), _NEAR_ROWS // (2 * counts[::-1]))
+    reaches = np.minimum(np.minimum(reaches, _distance_kernels.REACH * step_x // steps), counts - 1)
+    z, y = np.mgrid[tuple(slice(-reach, reach + 1) for reach in reaches.astype(int))].reshape(2, -1)
     squared = (z * steps[0]) ** 2 + (y * steps[1]) ** 2
     order = np.argsort(squared, kind="stable")
     kept, left_out = order[:_NEAR_ROWS], order[_NEAR_ROWS : _NEAR_ROWS + 1]
-    limit = min([float(squares[-1]), *squared[left_out].tolist()])
+    unlisted = (((reaches + 1) * steps) ** 2)[reaches < counts - 1]
+    limit = min([float(squares[-1]), *squared[left_out].tolist(), *unlisted.tolist()])
     return z[kept], y[kept], squared[kept], squares, limit
 
 
