@@ -1,7 +1,9 @@
 """What a reader wants first: each method's mean of each metric over the cases, with an interval and the counts.
 
-A mean is over the cases whose value is defined; the interval is a bootstrap over these cases; beside it stand the
-counts of cases that were left out and why. Pooled numbers are named `pooled` and never mixed with means.
+A mean is over the cases whose value is defined; the interval is a bootstrap over these cases. Beside it stand how many
+cases had an empty mask, no prediction or a failure, and how many values the mean leaves out: where the mean over
+classes leaves out a class, the case still has a mean, so cases alone would not tell. Pooled numbers are named `pooled`
+and never mixed with means.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class SummaryRow(NamedTuple):
         low: end of the 95% bootstrap interval over cases.
         high: other end.
         n: cases with a value.
-        statuses: cases by status, `ok` included.
+        statuses: cases by status, `ok` included; of a `mean` over classes, a case counts for each status of a class.
+        left_out: values that are undefined: of the cases, or of the cases' classes where this is their `mean`.
         pooled: the number over the pooled data set; NaN where there is none.
     """
 
@@ -43,6 +46,7 @@ class SummaryRow(NamedTuple):
     high: float
     n: int
     statuses: dict[str, int]
+    left_out: int
     pooled: float
 
 
@@ -54,17 +58,25 @@ def summarise(rows: Iterable[Row], *, by_class: bool = False) -> list[SummaryRow
         by_class: also for each class, not only `mean` and `all`.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
+    parts: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if by_class or row.class_name in (MEAN, ALL):
-            groups.setdefault((row.method, row.metric, row.class_name), []).append(row)
-    return [_summarise_group(*key, group) for key, group in groups.items()]
+        groups.setdefault((row.method, row.metric, row.class_name), []).append(row)
+        if row.class_name not in (MEAN, ALL):
+            parts.setdefault((row.method, row.metric), []).append(row)
+    return [
+        _summarise_group(method, metric, class_name, group, parts.get((method, metric), []))
+        for (method, metric, class_name), group in groups.items()
+        if by_class or class_name in (MEAN, ALL)
+    ]
 
 
-def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row]) -> SummaryRow:
+def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row], by_class: list[Row]) -> SummaryRow:
     cases = [row for row in rows if row.case != POOLED]
     pooled = next((row.value for row in rows if row.case == POOLED), math.nan)
     values = np.array([row.value for row in cases if not math.isnan(row.value)])
     low, high = mean_interval(values) if np.isfinite(values).all() else (math.nan, math.nan)
+    told = [row for row in by_class if row.case != POOLED] if class_name == MEAN else []
+    told = told or cases
     return SummaryRow(
         method,
         metric,
@@ -74,7 +86,8 @@ def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row])
         low,
         high,
         int(values.size),
-        dict(Counter(row.status for row in cases)),
+        dict(Counter(status for _, status in sorted({(row.case, row.status) for row in told}))),
+        sum(math.isnan(row.value) for row in told),
         pooled,
     )
 

@@ -98,7 +98,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(data, cli):
     write_nifti(preds / "lonely.nii.gz", make_case()[0])
     outcome = cli("score", preds, labels)
     assert outcome.code == 0
-    assert outcome.err == "calibeval: m: 1 predictions without a label: lonely\n"
+    assert outcome.err == "calibeval: m: predictions without a label (1): lonely\n"
     lines = outcome.out.splitlines()
     assert lines[0].split() == ["method", "metric", "mean", "95%", "interval", "n", "pooled"]
     assert lines[1].split()[:3] == ["m", "DSC", "↑"]

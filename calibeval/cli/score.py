@@ -229,7 +229,7 @@ def _print_problems(job: ScoreJob, scores: list[MethodScore], *, quiet: bool) ->
         extra = job.pairings[method.method].extra
         if extra and not quiet:
             named = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
-            print(f"calibeval: {method.method}: {len(extra)} predictions without a label: {named}", file=sys.stderr)
+            print(f"calibeval: {method.method}: predictions without a label ({len(extra)}): {named}", file=sys.stderr)
 
 
 def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:

@@ -47,9 +47,9 @@ def _table(rows: list[SummaryRow]) -> Table:
     table.add_column("metric", no_wrap=True)
     for title in ("mean", "95% interval", "n", "pooled"):
         table.add_column(title, justify="right", no_wrap=True)
-    counted = any(_left_out(row) for row in rows)
+    counted = any(_counts(row) for row in rows)
     if counted:
-        table.add_column("left out")
+        table.add_column("cases that are not ok")
     before = None
     for row in rows:
         if before not in (None, row.method):
@@ -63,13 +63,19 @@ def _table(rows: list[SummaryRow]) -> Table:
             str(row.n),
             _number(row.pooled),
         ]
-        table.add_row(*cells, *([_left_out(row)] if counted else []))
+        table.add_row(*cells, *([_counts(row)] if counted else []))
         before = row.method
     return table
 
 
-def _left_out(row: SummaryRow) -> str:
-    return ", ".join(f"{row.statuses[name]} {name.replace('_', ' ')}" for name in _COUNTS if row.statuses.get(name))
+def _counts(row: SummaryRow) -> str:
+    counts = [f"{row.statuses[name]} {name.replace('_', ' ')}" for name in _COUNTS if row.statuses.get(name)]
+    left_out = f"; {_number_of(row.left_out, 'value')} left out" if row.left_out else ""
+    return ", ".join(counts) + left_out
+
+
+def _number_of(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def _number(value: float) -> str:
@@ -85,6 +91,6 @@ def _note_lines(scores: list[MethodScore]) -> list[str]:
         for note in (note for notes in method.notes.values() for note in notes):
             cases.setdefault(re.sub(r"\d+", "#", note), []).append(note)
     return [
-        f"note ({len(notes)} cases): {notes[0]}" + (" (other numbers in other cases)" if len(set(notes)) > 1 else "")
+        f"note ({_number_of(len(notes), 'case')}): {notes[0]}" + (" (other numbers in other cases)" if len(set(notes)) > 1 else "")
         for notes in cases.values()
     ]
