@@ -70,7 +70,7 @@ class ShardStore:
     def load(self, case: str, key: str) -> CaseScore | None:
         """Give a case kept under this key; None when there is none, or a broken one."""
         try:
-            with np.load(self._path(case), allow_pickle=False) as file:
+            with self._path(case).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["key"]) != key:
                     return None
                 return _read({name: file[name] for name in file.files})
