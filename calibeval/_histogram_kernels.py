@@ -71,7 +71,7 @@ def label_kernels() -> LabelKernels:
     return LabelKernels(
         label_blocks=_compile(_label_blocks, labels, out, out, nb.uint64[:, ::1]),
         count_pairs=_compile(_count_pairs, labels, labels, labels, labels, nb.int64[:, ::1]),
-        match=_compile(_match, labels, labels, _read_only(nb.int64), nb.boolean, out),
+        match=_compile(_match, labels, labels, _read_only(nb.int64), _read_only(nb.int64), nb.boolean, out),
     )
 
 
@@ -324,20 +324,19 @@ def _update_largest(bits, c, low, high, decided, rows, largest, argument, larges
         largest_low[block] = smallest
 
 
-def _match(predicted, labels, blocks, foreground, match):
-    """Write, one after the other, the listed blocks' agreement: 1, 0, or 255 where a voxel does not count.
+def _match(predicted, labels, blocks, rows, foreground, match):
+    """Write the agreement of the listed blocks into these rows: 1, 0, or 255 where a voxel does not count.
 
-    `foreground` leaves out voxels with label 0. What follows a last block that is short is 255.
+    `foreground` leaves out voxels with label 0.
     """
-    for row in range(blocks.size):
-        start = blocks[row] * BLOCK
+    for place in range(blocks.size):
+        start = blocks[place] * BLOCK
         part, label = predicted[start : start + BLOCK], labels[start : start + BLOCK]
-        right = match[row * BLOCK : row * BLOCK + part.size]
+        right = match[rows[place] * BLOCK : rows[place] * BLOCK + part.size]
         for i in range(right.size):
             right[i] = np.uint8(1) if part[i] == label[i] else np.uint8(0)
         for i in range(right.size):
             right[i] = np.uint8(IGNORED) if label[i] == IGNORED or (foreground and label[i] == 0) else right[i]
-        match[row * BLOCK + part.size : (row + 1) * BLOCK] = np.uint8(IGNORED)
 
 
 def _proper_scores(values, labels, label_low, label_high, present, c, clip, squared_error, log_loss):

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.accumulate import CHUNK, Accumulator, PlaneChunk
 from calibeval.boundary import near_boundary
 from calibeval.io.cases import Case
 from calibeval.io.probabilities import PlaneSource
 from calibeval.protocol import Protocol
-from calibeval.statistics import CHUNK, IGNORED, Accumulator, PlaneChunk, Statistics, compare_labels
+from calibeval.statistics import IGNORED, Statistics, compare_labels
 
 Labels = NDArray[np.uint8]
 Masks = dict[str, tuple[Labels, Labels]]

@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.accumulate import ProbabilityError
 from calibeval.errors import InputError
 from calibeval.io.cases import Case
 from calibeval.io.orientation import AGREEMENT, Turn, agreement, find_turns
 from calibeval.io.probabilities import PlaneSource
 from calibeval.problems import Readout, read_masks, read_planes
 from calibeval.protocol import Protocol
-from calibeval.statistics import IGNORED, ProbabilityError
+from calibeval.statistics import IGNORED
 
 Labels = NDArray[np.uint8]
 _POST_PROCESSED = 0.5  # agreement that post-processing leaves, when no turn does better

@@ -19,7 +19,7 @@ FLOORS = (
     ("problems",),
     ("io",),
     ("bins", "boundary", "calibration"),
-    ("statistics", "surface", "_surface_search", "overlap", "empty", "phantom", "workers"),
+    ("accumulate", "statistics", "surface", "_surface_search", "overlap", "empty", "phantom", "workers"),
     ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas"),
     ("table", "metrics", "protocol", "bootstrap", "errors", "_version"),
 )

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from calibeval.accumulate import Accumulator
 from calibeval.bins import bins_path, flatten, pool, read_bins, write_bins
 from calibeval.calibration import CALIBRATION_FUNCTIONS
 from calibeval.errors import TableError
 from calibeval.protocol import PROTOCOLS
-from calibeval.statistics import Accumulator
 
 PAPER = PROTOCOLS["paper"]
 

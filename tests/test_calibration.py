@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibeval.accumulate import Accumulator
 from calibeval.calibration import CALIBRATION_FUNCTIONS, Bins, ace, ece, mce, pece, signed_gap, to_bins
 from calibeval.metrics import METRICS
 from calibeval.protocol import PROTOCOLS, make_protocol
-from calibeval.statistics import Accumulator, Histogram, cell_edges, empty_statistics
+from calibeval.statistics import Histogram, cell_edges, empty_statistics
 from tests.oracles import calibration as oracle
 
 PAPER = PROTOCOLS["paper"]

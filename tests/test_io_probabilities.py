@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
+from calibeval.accumulate import CHUNK
 from calibeval.errors import InputError
 from calibeval.io.arrays import open_array
 from calibeval.io.probabilities import (
@@ -20,7 +21,6 @@ from calibeval.io.probabilities import (
     stack_sources,
     with_background,
 )
-from calibeval.statistics import CHUNK
 
 SHAPE = (9, CHUNK // 8 // 32 + 5, 32)  # more than one chunk, the last one short
 

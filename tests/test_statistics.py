@@ -6,16 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from calibeval.accumulate import CHUNK, Accumulator, PlaneChunk, ProbabilityError
 from calibeval.protocol import PROTOCOLS, make_protocol
-from calibeval.statistics import (
-    CHUNK,
-    Accumulator,
-    PlaneChunk,
-    ProbabilityError,
-    cell_edges,
-    compare_labels,
-    empty_statistics,
-)
+from calibeval.statistics import cell_edges, compare_labels, empty_statistics
 
 PAPER = PROTOCOLS["paper"]
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.accumulate import CHUNK, PlaneChunk
 from calibeval.io.array_file import ArrayFile, check_end, fill, reading
-from calibeval.statistics import CHUNK, PlaneChunk
 
 Values = NDArray[Any]
 

@@ -43,9 +43,9 @@ def floor(name: str, kind: str, threads: str) -> Job:
 
 def ours(name: str, kind: str, threads: str) -> Job:
     """ECE (all voxels, top label), CECE and pECE, confusion matrix and argmax."""
+    from calibeval.accumulate import CHUNK, Accumulator
     from calibeval.calibration import CALIBRATION_FUNCTIONS
     from calibeval.protocol import PROTOCOLS
-    from calibeval.statistics import CHUNK, Accumulator
 
     case, probabilities, reference = _load(name, kind)
     protocol = PROTOCOLS["guo"]

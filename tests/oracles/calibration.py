@@ -50,9 +50,7 @@ def pece(pairs, bins, weight, voxels=None):
 
 
 def gaps(pairs, bins):
-    return [
-        abs(math.fsum(t for _, t in b) - math.fsum(p for p, _ in b)) / len(b) for b in collect(pairs, bins) if b
-    ]
+    return [abs(math.fsum(t for _, t in b) - math.fsum(p for p, _ in b)) / len(b) for b in collect(pairs, bins) if b]
 
 
 def paper(probabilities, labels, ignored=255):
@@ -61,8 +59,9 @@ def paper(probabilities, labels, ignored=255):
     voxels = [i for i in range(labels.size) if labels[i] != ignored]
     predicted = [max(range(classes), key=lambda c, i=i: (probabilities[c, i], -c)) for i in range(labels.size)]
     top = [(probabilities[predicted[i], i], predicted[i] == labels[i]) for i in voxels if labels[i] > 0]
+    cut = np.float32(1e-3)
     by_class = [
-        ece([(probabilities[c, i], labels[i] == c) for i in voxels if np.float32(probabilities[c, i]) > np.float32(1e-3)], 15)
+        ece([(probabilities[c, i], labels[i] == c) for i in voxels if np.float32(probabilities[c, i]) > cut], 15)
         for c in range(classes)
     ]
     present = [value for value in by_class if not math.isnan(value)]
@@ -81,12 +80,9 @@ def brier(probabilities, labels, ignored=255):
     voxels = [i for i in range(labels.size) if labels[i] != ignored]
     if not voxels:
         return math.nan
-    return (
-        math.fsum(
-            (float(probabilities[c, i]) - (labels[i] == c)) ** 2 for i in voxels for c in range(len(probabilities))
-        )
-        / len(voxels)
-    )
+    return math.fsum(
+        (float(probabilities[c, i]) - (labels[i] == c)) ** 2 for i in voxels for c in range(len(probabilities))
+    ) / len(voxels)
 
 
 def nll(probabilities, labels, clip, ignored=255):
