@@ -5,9 +5,12 @@ from __future__ import annotations
 
 def main() -> None:
     """Parse the command line, run the command, exit with its code."""
-    from calibeval.cli import run
+    try:
+        from calibeval.cli import run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":
