@@ -7,20 +7,17 @@ cannot be scored becomes rows with a status and a reason, and the others go on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from calibeval.errors import UsageError
-from calibeval.io.cases import Case
-from calibeval.io.classes import ClassScheme, index_labels
-from calibeval.io.layout import squeezed
-from calibeval.io.probabilities import array_source
+from calibeval.io.classes import ClassScheme
+from calibeval.io.in_memory import case_of_arrays
 from calibeval.job import MethodScore, make_signature, plan_job, run_job
 from calibeval.metrics import select_metrics
-from calibeval.protocol import PROTOCOLS, Protocol
+from calibeval.protocol import Protocol, make_protocol
 from calibeval.readout import read_case
 from calibeval.rows import case_rows
 from calibeval.statistics import Statistics
@@ -51,10 +48,10 @@ class ScoredCase:
 
 
 def score_case(
-    probabilities: NDArray[Any] | None,
-    reference: NDArray[Any],
+    probabilities: ArrayLike | None,
+    reference: ArrayLike,
     *,
-    predicted: NDArray[Any] | None = None,
+    predicted: ArrayLike | None = None,
     spacing_mm: Sequence[float] | None = None,
     protocol: str | Protocol = "paper",
     metrics: str | Sequence[str] = "default",
@@ -67,8 +64,8 @@ def score_case(
     """Score one case in memory.
 
     Args:
-        probabilities: (C, *spatial), background first, summing to 1; or one sigmoid map for each of `regions`; or
-            None to score `predicted` alone.
+        probabilities: (C, *spatial), C >= 2, background first, summing to 1; or one sigmoid map for each of
+            `regions`; or None to score `predicted` alone.
         reference: (*spatial) class indices 0..C-1, 2-D or 3-D.
         predicted: (*spatial) label map to take overlap and distances from; None takes the argmax.
         spacing_mm: voxel size along the axes of `reference`; without it distances in mm fail.
@@ -87,9 +84,11 @@ def score_case(
         CalibevalError: shapes, labels or probabilities that cannot be.
 
     Example:
+        >>> import numpy as np
         >>> reference = np.array([[0, 1], [0, 1]])
         >>> probabilities = np.array([[[0.9, 0.2], [0.6, 0.2]], [[0.1, 0.8], [0.4, 0.8]]])
-        >>> score_case(probabilities, reference, spacing_mm=(1, 1)).table.query("metric == 'ECE'").value.item()
+        >>> table = score_case(probabilities, reference, spacing_mm=(1, 1)).table
+        >>> round(table.query("metric == 'ECE'").value.item(), 6)
         0.2
     """
     scheme = ClassScheme(
@@ -99,51 +98,11 @@ def score_case(
         source="the arrays",
     )
     chosen = select_metrics(metrics)
-    opened = _case_of_arrays(case, probabilities, reference, predicted, scheme)
-    if spacing_mm is not None:
-        lengths = tuple(float(length) for length in spacing_mm)
-        if len(lengths) != reference.ndim:
-            raise UsageError(f"spacing_mm {lengths} has not one value for each axis of the shape {reference.shape}.")
-        kept = tuple(length for length, n in zip(lengths, reference.shape, strict=True) if n != 1)
-        opened = replace(opened, spacing_mm=kept or lengths[-1:])
-    settings = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
+    settings = make_protocol(protocol) if isinstance(protocol, str) else protocol
+    opened = case_of_arrays(case, scheme, probabilities, reference, predicted=predicted, spacing_mm=spacing_mm)
     readout = read_case(opened, settings, chosen, threads)
     rows = case_rows(opened, readout, settings, chosen, threads)
     return ScoredCase(tuple(rows), readout.bins, make_signature(settings, scheme))
-
-
-def _case_of_arrays(
-    name: str,
-    probabilities: NDArray[Any] | None,
-    reference: NDArray[Any],
-    predicted: NDArray[Any] | None,
-    scheme: ClassScheme,
-) -> Case:
-    spatial = squeezed(reference.shape)
-    if predicted is not None and predicted.shape != reference.shape:
-        raise UsageError(f"predicted has the shape {predicted.shape}, reference {reference.shape}.")
-    if probabilities is None and predicted is None:
-        raise UsageError("Give probabilities, predicted, or both.")
-    planes, sigmoid = None, False
-    if probabilities is not None:
-        if probabilities.shape[1:] != reference.shape:
-            expected = ", ".join(map(str, reference.shape))
-            raise UsageError(f"probabilities have the shape {probabilities.shape}; expected (C, {expected}).")
-        planes = array_source(probabilities.reshape(len(probabilities), *spatial))
-        sigmoid = len(probabilities) == len(scheme.regions) != len(scheme.names)
-    classes = _count_classes(planes.classes if planes and not sigmoid else 0, scheme, reference, predicted)
-    scheme = scheme.with_classes(classes)
-    if planes and not sigmoid and planes.classes != len(scheme.names):
-        raise UsageError(f"{planes.classes} probability maps, but {len(scheme.names)} class names.")
-    labels = index_labels(reference, scheme, "reference").reshape(spatial)
-    masks = None if predicted is None else index_labels(predicted, scheme, "predicted").reshape(spatial)
-    return Case(name, scheme, labels, None, planes, sigmoid, masks)
-
-
-def _count_classes(planes: int, scheme: ClassScheme, reference: NDArray[Any], predicted: NDArray[Any] | None) -> int:
-    members = [max(region) for region in scheme.regions.values()]
-    maps = [reference[reference != scheme.ignore]] + ([] if predicted is None else [predicted])
-    return planes or 1 + max([*members, *(int(labels.max(initial=0)) for labels in maps)])
 
 
 @dataclass(frozen=True)

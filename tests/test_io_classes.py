@@ -168,7 +168,7 @@ def test_regions_name_classes_or_label_values(tmp_path):
 
 def test_classes_given_beside_regions_must_fit_them(tmp_path):
     write_names(tmp_path, {"background": 0, "WT": [1, 2], "ET": [2]}, regions_class_order=[1, 2])
-    with pytest.raises(UsageError, match=r"--classes.*regions"):
+    with pytest.raises(UsageError, match="With --classes, give --regions too"):
         make_scheme([tmp_path], classes="background,x")
 
 

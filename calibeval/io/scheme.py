@@ -100,24 +100,32 @@ def make_scheme(
         scheme = replace(scheme, ignore=ignore_label)
     if regions is not None:
         scheme = replace(scheme, regions=_parse_regions(regions, scheme), region_order=())
-    _check(scheme)
+    check_scheme(scheme)
     return scheme
 
 
-def _check(scheme: ClassScheme) -> None:
+def check_scheme(scheme: ClassScheme) -> None:
+    """Refuse names that are not different or that the table uses itself, and regions of classes that are not there.
+
+    Raises:
+        UsageError: naming what is wrong and where it comes from.
+    """
     if len(scheme.names) > MAX_CLASSES:
         raise UsageError(f"{len(scheme.names)} classes; at most {MAX_CLASSES} can be scored at a time.")
+    if len(set(scheme.names)) < len(scheme.names):
+        raise UsageError(f"The class names {', '.join(scheme.names)} are not all different ({scheme.source}).")
     for name in (*scheme.names, *scheme.regions):
         if name in (MEAN, ALL):
             raise UsageError(
                 f"The class name {name!r} is reserved for numbers over several classes. Rename it ({scheme.source})."
             )
-    members = [member for region in scheme.regions.values() for member in region]
-    if scheme.names and members and max(members) >= len(scheme.names):
-        raise UsageError(
-            f"--classes gives {len(scheme.names)} classes, but the regions unite class {max(members)}. "
-            "Give --regions too."
-        )
+    classes = len(scheme.names) or MAX_CLASSES
+    for name, members in scheme.regions.items():
+        if not members or not all(0 < member < classes for member in members):
+            raise UsageError(
+                f"The region {name!r} unites the classes {', '.join(map(str, members)) or '(none)'}; "
+                f"expected some of 1 to {classes - 1} ({scheme.source}). With --classes, give --regions too."
+            )
 
 
 def _parse_classes(text: str) -> tuple[str, ...]:
