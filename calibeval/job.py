@@ -16,6 +16,7 @@ from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.io.arrays import open_array
 from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case
+from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.metrics import METRICS
@@ -139,6 +140,7 @@ def _score_task(task: _Task) -> CaseScore:
     paths, job, threads = task
     if not paths.prediction:
         return _missing(paths, job)
+    use_cores(threads)
     try:
         case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks)
         readout = read_case(case, job.protocol, job.metrics, threads)
