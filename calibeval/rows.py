@@ -113,12 +113,9 @@ def unscored_rows(
 
 def _row_classes(metric: Metric, scheme: ClassScheme, protocol: Protocol) -> list[str]:
     """Class names for which a metric has rows."""
-    overall = ALL if ALL in metric.rows else MEAN
-    if "class" not in metric.rows:
-        return [overall]
-    if metric.needs != "probabilities":
-        return [*_mask_names(scheme, protocol), overall]
-    return [*(scheme.regions or scheme.names), overall]
+    if metric.needs == "probabilities":
+        return [*_calibration_names(metric, scheme), ALL]
+    return [*_mask_names(scheme, protocol), MEAN]
 
 
 def _mask_names(scheme: ClassScheme, protocol: Protocol) -> list[str]:
@@ -290,6 +287,11 @@ def _calibration_rows(
         status, note = reason if math.isnan(number) else ("ok", "")
         return Row("", "", case, class_name, metric.name, number, metric.unit, status, note)
 
-    names = tuple(scheme.regions) or scheme.names
-    parts = [row(names[c], number) for c, number in value.by_class.items()]
+    names = _calibration_names(metric, scheme)
+    parts = [row(name, value.by_class.get(c, math.nan)) for c, name in enumerate(names)]
     return [*parts, row(ALL, value.overall)]
+
+
+def _calibration_names(metric: Metric, scheme: ClassScheme) -> tuple[str, ...]:
+    """Regions, of which each has every number, or the classes where the metric has a number of theirs."""
+    return tuple(scheme.regions) or (scheme.names if "class" in metric.rows else ())
