@@ -106,10 +106,7 @@ def plan_job(
     Raises:
         UsageError: nothing to score, or names that fit in more than one way.
     """
-    if scale is not None and not 0 < scale < math.inf:
-        raise UsageError(f"--scale {scale:g}: expected the value that stands for probability 1, above 0.")
-    if axes is not None:
-        check_axes(axes)
+    _check_options(axes, scale)
     pairings, folders = _find_pairings(predictions, labels, pattern, manifest, seg_dir)
     scheme = make_scheme(folders, classes=classes, regions=regions, ignore_label=ignore_label, label_map=label_map)
     home = labels or predictions or manifest or Path()
@@ -124,6 +121,13 @@ def plan_job(
         dataset if dataset is not None else scheme.dataset or home.resolve().name,
         _notes(predictions, pairings),
     )
+
+
+def _check_options(axes: str | None, scale: float | None) -> None:
+    if scale is not None and not 0 < scale < math.inf:
+        raise UsageError(f"--scale {scale:g}: expected the value that stands for probability 1, above 0.")
+    if axes is not None:
+        check_axes(axes)
 
 
 def _notes(predictions: Path | None, pairings: dict[str, Pairing]) -> tuple[str, ...]:

@@ -61,12 +61,6 @@ def one_unnormalised_voxel(values):
     values[:, 2, 3, 4] = 0.1
 
 
-def as_folder(path):
-    path.unlink()
-    path.mkdir()
-    (path / "x.txt").touch()
-
-
 def link_to_nowhere(path):
     path.unlink()
     path.symlink_to("/nowhere/b.nii.gz")
