@@ -105,7 +105,8 @@ def test_ctrl_c_says_how_to_go_on(workers, data, undisturbed, tmp_path):
         wait_for_shards(tmp_path, 1, process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and workers alike
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # CPython dies of the signal itself when it came during an exec; shells say 130 of both
+    assert process.returncode in (130, -signal.SIGINT)
     assert err == ("calibeval: interrupted. What is done is kept: the same command with --resume goes on.\n")
     assert not (tmp_path / "m.csv").exists()
     assert run(data, tmp_path, "--resume").returncode == 3

@@ -102,7 +102,8 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     )
     marks = tmp_path / "marks"
     marks.mkdir()
-    with subprocess.Popen([sys.executable, str(tmp_path / "napping.py"), str(marks)]) as parent:
+    command = [sys.executable, str(tmp_path / "napping.py"), str(marks)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:  # leaks are all too true of a killed process
         wait_until(lambda: len(list(marks.iterdir())) == 2)
         parent.send_signal(signal.SIGKILL)
     pids = [int(path.name) for path in marks.iterdir()]
