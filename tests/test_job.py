@@ -21,7 +21,7 @@ from calibeval.job import choose_workers, plan_job, run_job, table_path, write_m
 from calibeval.shards import ShardStore
 
 CASES = 6
-SHAPE = (40, 61, 70)  # large enough that a run can be caught in the middle, and for several ranges of voxels
+SHAPE = (30, 61, 70)
 OUTPUTS = ("m.csv", "m.bins.npz")
 
 
@@ -43,9 +43,47 @@ def data(tmp_path_factory):
     return folder / "preds", folder / "labels"
 
 
-def command(data, out, *options):
+def command(data, out, *options, program=("-m", "calibeval")):
     arguments = ["score", data[0], data[1], "--out", out, "--metrics", "all", *options]
-    return [sys.executable, "-m", "calibeval", *map(str, arguments)]
+    return [sys.executable, *map(str, (*program, *arguments))]
+
+
+STUCK = """
+import time
+import calibeval.cli, calibeval.job
+
+original = calibeval.job.open_case
+
+def open_case(paths, *arguments, **options):
+    if paths.case == "c5":
+        time.sleep(600)
+    return original(paths, *arguments, **options)
+
+calibeval.job.open_case = open_case  # in workers too: they import this file
+
+if __name__ == "__main__":
+    calibeval.cli.run()
+"""
+
+
+@pytest.fixture
+def stuck(data, tmp_path):
+    """Start a run that gets stuck in its last case, so that it can be disturbed."""
+    program = tmp_path / "stuck.py"
+    program.write_text(STUCK)
+    out = tmp_path / "out"
+
+    def start(workers):
+        line = command(data, out, "--workers", workers, program=[program])
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        end = time.monotonic() + 120  # a bound against hanging, not a measurement
+        while len(list(out.glob("*/*.npz"))) < 3:  # c0, c1 and c3; c2 is broken, and c4 missing
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return process, out
+
+    return start
 
 
 def run(data, out, *options):
@@ -72,45 +110,32 @@ def test_the_number_of_workers_changes_no_byte(workers, data, undisturbed, tmp_p
     assert contents(tmp_path) == undisturbed
 
 
-def wait_for_shards(folder, number, process):
-    """Wait until so many cases are done; the time is a bound against hanging, not a measurement."""
-    end = time.monotonic() + 60
-    while len(list(folder.glob("*/*.npz"))) < number:
-        assert process.poll() is None, "the run ended before it could be disturbed"
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(workers, data, undisturbed, tmp_path):
-    with subprocess.Popen(command(data, tmp_path, "--workers", workers), stderr=subprocess.PIPE) as process:
-        wait_for_shards(tmp_path, 1, process)
-        process.kill()
-        process.communicate()
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(workers, data, undisturbed, stuck):
+    process, out = stuck(workers)
+    process.kill()
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
-    (shards,) = tmp_path.iterdir()
-    assert list(shards.glob("*.npz"))
-    done = run(data, tmp_path, "--workers", workers, "--resume")
+    (shards,) = out.iterdir()
+    assert len(list(shards.glob("*.npz"))) == 3
+    done = run(data, out, "--workers", workers, "--resume")
     assert done.returncode == 3
     assert "afresh" not in done.stderr
-    assert contents(tmp_path) == undisturbed
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(OUTPUTS)
+    assert contents(out) == undisturbed
+    assert sorted(path.name for path in out.iterdir()) == sorted(OUTPUTS)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_says_how_to_go_on(workers, data, undisturbed, tmp_path):
-    with subprocess.Popen(
-        command(data, tmp_path, "--workers", workers), stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        wait_for_shards(tmp_path, 1, process)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and workers alike
-        _, err = process.communicate(timeout=60)
+def test_ctrl_c_says_how_to_go_on(workers, data, undisturbed, stuck):
+    process, out = stuck(workers)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and workers alike
+    _, err = process.communicate(timeout=60)
     # CPython dies of the signal itself when it came during an exec; shells say 130 of both
     assert process.returncode in (130, -signal.SIGINT)
-    assert err == ("calibeval: interrupted. What is done is kept: the same command with --resume goes on.\n")
-    assert not (tmp_path / "m.csv").exists()
-    assert run(data, tmp_path, "--resume").returncode == 3
-    assert contents(tmp_path) == undisturbed
+    assert err == "calibeval: interrupted. What is done is kept: the same command with --resume goes on.\n"
+    assert not (out / "m.csv").exists()
+    assert run(data, out, "--resume").returncode == 3
+    assert contents(out) == undisturbed
 
 
 def test_without_resume_a_run_starts_afresh_and_says_so(data, tmp_path, undisturbed):

@@ -90,7 +90,9 @@ def _note_lines(scores: list[MethodScore]) -> list[str]:
     for method in scores:
         for note in (note for notes in method.notes.values() for note in notes):
             cases.setdefault(re.sub(r"\d+", "#", note), []).append(note)
-    return [
-        f"note ({_number_of(len(notes), 'case')}): {notes[0]}" + (" (other numbers in other cases)" if len(set(notes)) > 1 else "")
-        for notes in cases.values()
-    ]
+    return [_note_line(notes) for notes in cases.values()]
+
+
+def _note_line(notes: list[str]) -> str:
+    others = " (other numbers in other cases)" if len(set(notes)) > 1 else ""
+    return f"note ({_number_of(len(notes), 'case')}): {notes[0]}{others}"
