@@ -2,7 +2,9 @@
 
 Intel's ISA-L (package isal) decompresses faster than zlib, releases the GIL, and checks the checksum; its threaded
 reader works one buffer ahead of whoever computes. rapidgzip (extra `fast`) decompresses one large file on several
-cores, for about 0.3 GB of memory more; it is used where it is installed and `use_cores` has given it the cores.
+cores; it is used where it is installed and `use_cores` has given it the cores. It holds several pieces of 4 MiB of the
+compressed file, decompressed: about 0.3 GB for a file that hardly compresses, gigabytes for one that does, which is
+therefore left to ISA-L.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from isal import igzip, igzip_threaded, isal_zlib
 _BUFFER = 1 << 20
 _WORTH_A_THREAD = 2 << 20  # bytes of a file; a smaller one is read before a thread has started
 _WORTH_CORES = 64 << 20
+_HARDLY_COMPRESSED = 2.0  # at most so many bytes for each of the file
 _cores = 1
 CORRUPT: tuple[type[Exception], ...] = (
     EOFError,
@@ -36,12 +39,13 @@ def use_cores(cores: int) -> None:
     _cores = cores
 
 
-def open_gzip(path: Path) -> BinaryIO:
-    """Open a gzip file for reading; the checksum is checked. A large one is decompressed ahead, in a thread."""
+def open_gzip(path: Path, expected: int) -> BinaryIO:
+    """Open a gzip file that should hold so many bytes; the checksum is checked. A large one is decompressed ahead."""
     size = path.stat().st_size
     if size < _WORTH_A_THREAD:
         return cast("BinaryIO", igzip.open(path, "rb"))
-    if size >= _WORTH_CORES and _cores > 1 and find_spec("rapidgzip"):
+    worth_cores = size >= _WORTH_CORES and expected <= _HARDLY_COMPRESSED * size
+    if worth_cores and _cores > 1 and find_spec("rapidgzip"):
         import rapidgzip
 
         return cast("BinaryIO", rapidgzip.open(str(path), parallelization=_cores))

@@ -34,7 +34,7 @@ def open_nifti(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     compressed = path.name.lower().endswith(".gz")
 
     def stream() -> BinaryIO:
-        file = open_gzip(path)
+        file = open_gzip(path, offset + math.prod(shape) * dtype.itemsize)
         skip(file, offset)
         return file
 
