@@ -15,11 +15,11 @@ from numpy.typing import ArrayLike
 
 from calibeval.io.classes import ClassScheme
 from calibeval.io.in_memory import case_of_arrays
-from calibeval.job import MethodScore, make_signature, plan_job, run_job
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol, make_protocol
-from calibeval.readout import read_case
-from calibeval.rows import case_rows
+from calibeval.scoring.job import MethodScore, make_signature, plan_job, run_job
+from calibeval.scoring.readout import read_case
+from calibeval.scoring.rows import case_rows
 from calibeval.statistics import Statistics
 from calibeval.table import Row, to_frame
 
@@ -136,7 +136,7 @@ def score_folder(
         labels: folder or file; None when each NPZ holds its label.
         workers: processes; None takes as many as cores, memory and work allow. More than one needs the usual
             `if __name__ == "__main__":` in a script.
-        **choices: as in `calibeval.job.plan_job`: protocol, metrics, classes, regions, ...
+        **choices: as in `calibeval.scoring.job.plan_job`: protocol, metrics, classes, regions, ...
 
     Raises:
         UsageError: nothing to score, or names that fit in more than one way. A bad case never raises: see `errors`.

@@ -210,7 +210,7 @@ def _check_files(report: Report, inputs: _Inputs, policy: Policy) -> Report:
     from calibeval.cli.check_score import one_method, reading_choices
     from calibeval.cli.console import progress
     from calibeval.gates.integrity import check_files, plan_files
-    from calibeval.job import choose_workers
+    from calibeval.scoring.job import choose_workers
 
     homes = [path for path in (inputs.labels, inputs.images, inputs.results) if path is not None]
     scheme, options = reading_choices(policy, [folder for home in homes for folder in (home, home.resolve().parent)])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calibeval.gates.scores import ScoreTable
     from calibeval.io.cases import ReadOptions
     from calibeval.io.classes import ClassScheme
-    from calibeval.job import ScoreJob
+    from calibeval.scoring.job import ScoreJob
 
 # Options of `calibeval score`, by their names without dashes: the keyword that they become, and their type.
 _PROTOCOL_OPTIONS: dict[str, tuple[str, type]] = {
@@ -58,7 +58,7 @@ def plan_scoring(predictions: Path, labels: Path | None, policy: Policy, protoco
     Raises:
         UsageError: an unknown option, several methods and none is named, or what `plan_job` refuses.
     """
-    from calibeval.job import plan_job
+    from calibeval.scoring.job import plan_job
 
     choices = _take(policy, _JOB_OPTIONS)
     if "seg_dir" in choices:
@@ -75,7 +75,7 @@ def score_for_gates(job: ScoreJob, *, workers: int | None, table: Path | None, c
     """
     from calibeval.cli.console import progress
     from calibeval.gates.scores import scores_of_rows
-    from calibeval.job import run_job, write_method
+    from calibeval.scoring.job import run_job, write_method
 
     total = sum(len(pairing.cases) for pairing in job.pairings.values())
     with progress("scoring", total, quiet=quiet) as advance:

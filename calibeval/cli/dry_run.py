@@ -11,7 +11,7 @@ from calibeval.errors import CalibevalError
 from calibeval.io.cases import describe_case
 
 if TYPE_CHECKING:
-    from calibeval.job import ScoreJob
+    from calibeval.scoring.job import ScoreJob
 
 
 def print_plan(job: ScoreJob, console: Console | None = None) -> int:

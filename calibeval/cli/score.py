@@ -15,8 +15,8 @@ from calibeval.errors import UsageError
 from calibeval.protocol import make_protocol
 
 if TYPE_CHECKING:
-    from calibeval.job import MethodScore, ScoreJob
-    from calibeval.shards import ShardStore
+    from calibeval.scoring.job import MethodScore, ScoreJob
+    from calibeval.scoring.shards import ShardStore
 
 # Typer reads choices from literals; a test holds them against the registries.
 ProtocolName = Literal["paper", "nacl", "sdc-repo", "guo"]
@@ -79,7 +79,7 @@ def score(
     Exit code 0: all cases scored; 2: nothing could be scored; 3: some cases failed or are missing (see the table);
     130: interrupted.
     """
-    from calibeval.job import plan_job
+    from calibeval.scoring.job import plan_job
 
     job = plan_job(
         predictions,
@@ -144,8 +144,8 @@ def _command(arguments: list[str]) -> str:
 def _run(
     job: ScoreJob, out: Path | None, command: str, workers: int | None, *, resume: bool, as_json: bool, quiet: bool
 ) -> int:
-    from calibeval.job import table_path
-    from calibeval.shards import ShardStore
+    from calibeval.scoring.job import table_path
+    from calibeval.scoring.shards import ShardStore
 
     paths = {method: table_path(out, method, len(job.pairings)) for method in job.pairings}
     stores = {method: ShardStore(path) for method, path in paths.items()}
@@ -185,7 +185,7 @@ def _score_methods(
 ) -> list[MethodScore]:
     """Score and write method by method; shards go when all is written, so that no method is done twice."""
     from calibeval.cli.console import progress
-    from calibeval.job import run_job, write_method
+    from calibeval.scoring.job import run_job, write_method
 
     total = sum(len(pairing.cases) for pairing in job.pairings.values())
     scores = []

@@ -13,7 +13,7 @@ from rich.table import Table
 from calibeval.summary import SummaryRow, direction, summarise
 
 if TYPE_CHECKING:
-    from calibeval.job import MethodScore
+    from calibeval.scoring.job import MethodScore
 
 _PIPE_WIDTH = 500
 _COUNTS = ("empty_reference", "empty_prediction", "both_empty", "missing", "failed")

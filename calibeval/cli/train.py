@@ -227,7 +227,7 @@ def _leads() -> bool:
 def _score(held_out: HeldOut, table: Path) -> bool:
     """Score the held-out cases as `calibeval score` does, and print its summary; whether a case failed."""
     from calibeval.cli.score_table import print_scores
-    from calibeval.job import plan_job, run_job, write_method
+    from calibeval.scoring.job import plan_job, run_job, write_method
 
     job = plan_job(held_out.predictions, held_out.labels, metrics=held_out.metrics)
     scores = list(run_job(job))

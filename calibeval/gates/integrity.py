@@ -18,7 +18,7 @@ from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, make_scheme
 from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
-from calibeval.workers import run_tasks
+from calibeval.scoring.workers import run_tasks
 
 
 class Rule(NamedTuple):

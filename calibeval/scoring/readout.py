@@ -17,8 +17,8 @@ from calibeval.errors import InputError
 from calibeval.io.cases import Case
 from calibeval.io.orientation import AGREEMENT, Turn, agreement, find_turns
 from calibeval.io.probabilities import PlaneSource
-from calibeval.problems import Readout, read_masks, read_planes
 from calibeval.protocol import Protocol
+from calibeval.scoring.problems import Readout, read_masks, read_planes
 from calibeval.statistics import IGNORED
 
 Labels = NDArray[np.uint8]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from calibeval.workers import available_cores, available_memory, run_tasks
+from calibeval.scoring.workers import available_cores, available_memory, run_tasks
 
 TASKS = list(range(7))
 
@@ -95,7 +95,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
             time.sleep(60)
 
         if __name__ == "__main__":
-            from calibeval.workers import run_tasks
+            from calibeval.scoring.workers import run_tasks
             import napping
             list(run_tasks(napping.nap, [sys.argv[1]] * 2, 2, print))
         """)

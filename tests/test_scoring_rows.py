@@ -9,7 +9,7 @@ from case_files import NAMES, SPACING, make_case
 from calibeval import make_protocol, score_case
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics import DEFAULT, METRICS
-from calibeval.rows import image_diagonal, pooled_rows, unscored_rows
+from calibeval.scoring.rows import image_diagonal, pooled_rows, unscored_rows
 
 SCHEMES = {
     "classes": ClassScheme(NAMES),

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from case_files import make_case, write_folders, write_names, write_nifti
 
-from calibeval import job as job_module
 from calibeval import score_folder
 from calibeval.errors import UsageError
 from calibeval.io.pairing import CasePaths
-from calibeval.job import choose_workers, plan_job, run_job, table_path, write_method
-from calibeval.shards import ShardStore
+from calibeval.scoring import job as job_module
+from calibeval.scoring.job import choose_workers, plan_job, run_job, table_path, write_method
+from calibeval.scoring.shards import ShardStore
 
 CASES = 6
 SHAPE = (30, 61, 70)
@@ -50,16 +50,16 @@ def command(data, out, *options, program=("-m", "calibeval")):
 
 STUCK = """
 import time
-import calibeval.cli, calibeval.job
+import calibeval.cli, calibeval.scoring.job
 
-original = calibeval.job.open_case
+original = calibeval.scoring.job.open_case
 
 def open_case(paths, *arguments, **options):
     if paths.case == "c5":
         time.sleep(600)
     return original(paths, *arguments, **options)
 
-calibeval.job.open_case = open_case  # in workers too: they import this file
+calibeval.scoring.job.open_case = open_case  # in workers too: they import this file
 
 if __name__ == "__main__":
     calibeval.cli.run()
@@ -233,16 +233,16 @@ def test_a_case_that_kills_its_worker_costs_itself_alone(tmp_path):
     (tmp_path / "run.py").write_text(
         textwrap.dedent("""
         import os, sys
-        import calibeval.job
+        import calibeval.scoring.job
 
-        original = calibeval.job.open_case
+        original = calibeval.scoring.job.open_case
 
         def open_case(paths, *arguments, **options):
             if paths.case == "b":
                 os._exit(9)
             return original(paths, *arguments, **options)
 
-        calibeval.job.open_case = open_case
+        calibeval.scoring.job.open_case = open_case
 
         if __name__ == "__main__":
             found = calibeval.score_folder("preds/m", "labels", workers=2)

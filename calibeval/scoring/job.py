@@ -20,13 +20,13 @@ from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.metrics import METRICS
-from calibeval.plan import ScoreJob, complete_scheme, make_signature, plan_job
-from calibeval.readout import read_case
-from calibeval.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
-from calibeval.shards import CaseScore, ShardStore, make_key
+from calibeval.scoring.plan import ScoreJob, complete_scheme, make_signature, plan_job
+from calibeval.scoring.readout import read_case
+from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
+from calibeval.scoring.shards import CaseScore, ShardStore, make_key
+from calibeval.scoring.workers import available_cores, available_memory, run_tasks
 from calibeval.statistics import Statistics
 from calibeval.table import Row, to_frame, write_table
-from calibeval.workers import available_cores, available_memory, run_tasks
 
 if TYPE_CHECKING:
     import pandas as pd

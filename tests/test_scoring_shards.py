@@ -8,7 +8,7 @@ import pytest
 from case_files import NAMES, make_case
 
 from calibeval import score_case
-from calibeval.shards import CaseScore, ShardStore, make_key
+from calibeval.scoring.shards import CaseScore, ShardStore, make_key
 
 KEY = "key"
 

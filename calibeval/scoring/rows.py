@@ -20,8 +20,8 @@ from calibeval.io.cases import Case
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics import METRICS, Metric
 from calibeval.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
-from calibeval.problems import WHOLE, Readout
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
+from calibeval.scoring.problems import WHOLE, Readout
 from calibeval.statistics import IGNORED, Statistics
 from calibeval.table import ALL, MEAN, POOLED, Row
 
