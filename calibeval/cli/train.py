@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -19,9 +20,11 @@ from calibeval.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from types import FrameType
 
+    from calibeval.train.checkpoint import Checkpoint
     from calibeval.train.config import TrainConfig
-    from calibeval.train.fit import Watcher
+    from calibeval.train.fit import Fitted, Watcher
     from calibeval.train.run import HeldOut
+    from calibeval.train.session import Plan
 
 _INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 _MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
@@ -120,7 +123,7 @@ def train(
     given = {name: value for name, value in chosen.items() if value is not None}
     with _plain_warnings():
         if resume:
-            _resume(resume, given, others=[data, out, preset or None], quiet=quiet)
+            _resume(resume, given, others=[data, out, preset or None], dry_run=dry_run, quiet=quiet)
         else:
             _start(data, out, preset, given, dry_run=dry_run, quiet=quiet)
 
@@ -153,25 +156,32 @@ def _start(
     from tempfile import TemporaryDirectory
 
     from calibeval.train.config import DEMO, make_config
-    from calibeval.train.run import describe_plan, find_demo_data, start_run
+    from calibeval.train.run import find_demo_data, start_run
     from calibeval.train.session import make_plan
 
     base = {} if data or preset else DEMO
     config = make_config(preset, data=str(data or ""), out="", **{**base, **given})
     name = f"{(data or Path('sample_data')).resolve().name}-{config.loss.replace(':', '-')}"
-    config = replace(config, out=str(out or f"runs/{name}-f{(config.fold or '1')[0]}-s{config.seed}"))
+    config = replace(config, out=str(out or f"runs/{name}-f{(config.fold or '1').split('/')[0]}-s{config.seed}"))
     start_run(config)
     with TemporaryDirectory() as scratch:
         if data is None:
             config = replace(config, data=str(find_demo_data(Path(scratch if dry_run else config.out))))
         plan = make_plan(config)
-        if dry_run or (_leads() and not quiet):
-            print(describe_plan(config, plan), file=sys.stderr)
+        if dry_run or not quiet:
+            _describe(config, plan)
         if not dry_run:
             _run(config, plan, None, quiet=quiet)
 
 
-def _resume(out: Path, given: dict[str, Any], others: list[Any], *, quiet: bool) -> None:
+def _describe(config: TrainConfig, plan: Plan) -> None:
+    from calibeval.train.run import describe_plan
+
+    if _leads():
+        print(describe_plan(config, plan), file=sys.stderr)
+
+
+def _resume(out: Path, given: dict[str, Any], others: list[Any], *, dry_run: bool, quiet: bool) -> None:
     from calibeval.train.run import resume_run
 
     fixed = sorted(set(given) - _MAY_CHANGE_ON_RESUME)
@@ -180,15 +190,32 @@ def _resume(out: Path, given: dict[str, Any], others: list[Any], *, quiet: bool)
         may = ", ".join("--" + name.replace("_", "-") for name in sorted(_MAY_CHANGE_ON_RESUME))
         raise UsageError(f"--resume takes the run's own settings; {what} cannot change. Only {may} may.")
     config, plan, checkpoint = resume_run(out, given)
-    _run(config, plan, checkpoint, quiet=quiet)
+    if dry_run:
+        _describe(config, plan)
+        print(f"resume    after epoch {checkpoint.resume['progress']['epoch']}", file=sys.stderr)
+    else:
+        _run(config, plan, checkpoint, quiet=quiet)
 
 
-def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> None:
+def _run(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quiet: bool) -> None:
     """Fit, predict, score; exit code 3 when a held-out case failed, 130 when stopped."""
+    try:
+        fitted = _fit(config, plan, checkpoint, quiet=quiet)
+        if _leads():
+            _finish(config, plan, fitted, quiet=quiet)
+    except KeyboardInterrupt:
+        if _leads():
+            saved = (Path(config.out) / "last.pt").exists()
+            go_on = f"go on with: calibeval train --resume {shlex.quote(config.out)}"
+            print(f"stopped; {go_on if saved else 'nothing is saved yet'}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _fit(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quiet: bool) -> Fitted:
+    """Train; a stop that was asked for becomes a KeyboardInterrupt when all is saved."""
     import torch
 
     from calibeval.train.fit import fit
-    from calibeval.train.run import predict_held_out
 
     with _watching(config, quiet=quiet or not _leads()) as watcher:
         try:
@@ -198,11 +225,15 @@ def _run(config: TrainConfig, plan: Any, checkpoint: Any, *, quiet: bool) -> Non
                 f"The GPU's memory does not hold --batch-size {config.batch_size}. Take a smaller one; "
                 f"--accumulate makes up for it."
             ) from error
-    if not _leads():
-        return
-    if not fitted.finished:
-        print(f"stopped; go on with: calibeval train --resume {config.out}", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED)
+        if watcher.stop() or not fitted.finished:
+            raise KeyboardInterrupt
+    return fitted
+
+
+def _finish(config: TrainConfig, plan: Plan, fitted: Fitted, *, quiet: bool) -> None:
+    """Predict and score the held-out cases."""
+    from calibeval.train.run import predict_held_out
+
     print(f"best validation DSC {fitted.best_dsc:.4f} in epoch {fitted.best_epoch}", file=sys.stderr)
     if not fitted.curves:
         print("curves.png needs matplotlib: pip install 'calibeval[plots]'", file=sys.stderr)

@@ -91,9 +91,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise InputError(
             path, "not a checkpoint of calibeval.", f"Expected 'format' {_FORMAT}, written by `calibeval train`."
         )
-    network = Network(**content["network"])
-    config = config_from_dict(content["config"], path)
-    return Checkpoint(network, content["model"], tuple(content["classes"]), config, content["resume"])
+    try:
+        network = Network(**content["network"])
+        config = config_from_dict(content["config"], path)
+        return Checkpoint(network, content["model"], tuple(content["classes"]), config, content["resume"])
+    except (KeyError, TypeError) as error:
+        raise InputError(path, f"not a whole checkpoint of calibeval: {error}.") from error
 
 
 def load_network(checkpoint: Checkpoint, path: Path) -> nn.Module:

@@ -88,6 +88,7 @@ def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | 
                 if team.leads:
                     save_last(session)
                 return Fitted(progress.best_epoch + 1, progress.best, finished=False, curves=False)
+            _check_weights(session)
             row = _close_epoch(session, _validate(session), time.perf_counter() - started)
             if team.leads:
                 if progress.best_epoch == progress.epoch - 1:
@@ -95,6 +96,8 @@ def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | 
                 save_last(session)
                 write_metrics(out / "metrics.csv", progress.history)
                 watcher.epoch(row)
+            if progress.epoch < config.epochs and team.any(watcher.stop()):
+                return Fitted(progress.best_epoch + 1, progress.best, finished=False, curves=False)
         terms = [name for name in progress.history[0] if name.startswith("loss_")]
         curves = team.leads and plot_curves(out / "curves.png", progress.history, terms)
         return Fitted(progress.best_epoch + 1, progress.best, finished=True, curves=curves)
@@ -156,18 +159,28 @@ def _backward(session: Session, batch: Batch) -> dict[str, float]:
     loss = torch.stack(list(terms.values())).sum()
     values = {name: value.item() for name, value in terms.items()}
     if not math.isfinite(loss.item()):
-        _refuse(session, values)
-    torch.autograd.backward(session.scaler.scale(loss / session.config.accumulate))
+        found = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        _refuse(session, f"The loss became {found} in step {session.progress.step + 1} of")
+    torch.autograd.backward(session.scaler.scale(loss / _group_size(session)))
     return values
 
 
-def _refuse(session: Session, terms: dict[str, float]) -> None:
+def _group_size(session: Session) -> int:
+    """Batches that share the step of the optimizer; an epoch's last group may be smaller."""
+    every, batches = session.config.accumulate, len(session.order)
+    return min(every, batches - session.progress.step // every * every)
+
+
+def _check_weights(session: Session) -> None:
+    """Refuse weights that the epoch's last step broke, before they replace good ones in `last.pt`."""
+    if not all(tensor.isfinite().all() for tensor in session.network.state_dict().values()):
+        _refuse(session, "The network's weights are no longer finite at the end of")
+
+
+def _refuse(session: Session, what: str) -> None:
     progress, out = session.progress, Path(session.config.out)
     kept = f"{out / 'last.pt'} holds epoch {progress.epoch}" if progress.epoch else "No epoch was finished"
-    raise CalibevalError(
-        f"The loss became {', '.join(f'{name}={value:g}' for name, value in terms.items())} in epoch "
-        f"{progress.epoch + 1}, step {progress.step + 1}. {kept}. A smaller --lr, or no --amp, usually helps."
-    )
+    raise CalibevalError(f"{what} epoch {progress.epoch + 1}. {kept}. A smaller --lr, or no --amp, usually helps.")
 
 
 def _validate(session: Session) -> float:

@@ -85,7 +85,15 @@ def class_mean(values: Tensor, known: Tensor) -> Tensor:
 
 
 def cross_entropy(voxels: Voxels, label_smoothing: float = 0.0) -> Tensor:
-    """Mean of -log p_y over known voxels; 0 when nothing is known."""
+    """Mean of -log p_y over known voxels; 0 when nothing is known.
+
+    Raises:
+        UsageError: more smoothing than there is mass.
+    """
+    if label_smoothing > 1:
+        raise UsageError(
+            f"Label smoothing moves {label_smoothing:g} of each label's mass over the classes; alpha must be smaller."
+        )
     labels = torch.where(voxels.known, voxels.labels, -100)
     total = functional.cross_entropy(voxels.logits, labels, reduction="sum", label_smoothing=label_smoothing)
     return total / voxels.known.sum().clamp_min(1)

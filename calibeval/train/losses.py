@@ -16,6 +16,7 @@ Penalties on *logits* (`MbLSLoss`, `NACLLoss`, the `logit` variant of `SDCLoss`)
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -96,7 +97,7 @@ _ROWS = (
     Loss("ls", "label smoothing", LabelSmoothingLoss, "CE against (1 - alpha) y + alpha / C", "arXiv:1512.00567",
          {"complement": Variant(LabelSmoothingLoss, {"complement": True})}),
     Loss("svls", "spatially varying label smoothing", SVLSLoss, "CE against the smoothed y", "arXiv:2104.05788",
-         {"margin": Variant(NACLLoss, {"kernel": "svls", "border": "replicate"}),
+         {"margin": Variant(NACLLoss, {"kernel": "svls", "sigma": 2.0, "border": "replicate"}),
           "sdc_repo": Variant(ReleasedSVLSLoss)}),
     Loss("mbls", "margin-based label smoothing", MbLSLoss, "CE + alpha mean relu(max z - z_c - m)",
          "arXiv:2111.15430", {"sdc_repo": Variant(ReleasedMbLSLoss)}),
@@ -112,6 +113,8 @@ _ROWS = (
          {"logit": Variant(SDCLoss, {"on": "logits"}), "authors": Variant(ReleasedSDCLoss)}),
 )  # fmt: skip
 
+_ABOVE_ZERO = ("eps", "kappa", "sigma")
+
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ROWS}
 
 
@@ -126,7 +129,7 @@ def build_loss(
         ignore_index: label of voxels that do not count.
 
     Raises:
-        UsageError: an unknown loss, variant or setting.
+        UsageError: an unknown loss, variant or setting, or a value that makes no sense.
     """
     name, _, variant_name = spec.partition(":")
     if name not in LOSSES:
@@ -141,9 +144,19 @@ def build_loss(
     for key, value in chosen.items():
         if key not in allowed:
             raise UsageError(f"Loss {spec!r} has no setting {key!r}. Known: {', '.join(allowed) or 'none'}.")
-        if isinstance(allowed[key], float) and not isinstance(value, int | float):
-            raise UsageError(f"Setting {key!r} of loss {spec!r} is a number, not {value!r}.")
+        _check_value(f"Setting {key!r} of loss {spec!r}", key, value, allowed[key])
     return variant.build(**{**variant.settings, **chosen}, ignore_index=ignore_index)
+
+
+def _check_value(what: str, key: str, value: Any, default: Any) -> None:
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise UsageError(f"{what} is true or false, not {value!r}.")
+    if isinstance(default, float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"{what} is a number, not {value!r}.")
+        if not (0 < value < math.inf or (value == 0 and key not in _ABOVE_ZERO)):
+            least = "above 0" if key in _ABOVE_ZERO else "at least 0"
+            raise UsageError(f"{what} must be {least} and finite, not {value!r}.")
 
 
 def _defaults(build: type[SegmentationLoss]) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class NACLLoss(_NeighbourLoss):
         kernel: of the neighbourhood map, see `NeighbourTarget`; the SDC paper compares with `min`.
         morph: operator on the masks before the kernel.
         border: what lies outside the image; by default class 0, as in the NACL code, or the edge with a morph.
+        sigma: width in voxels of the kernels `gaussian` and `svls`.
         distance: `l1`, or `l2` for squares.
         on: `logits`, or `probabilities` to compare tau with p.
         ce_target: `labels`, or `morph` for the morphed masks (closing, opening, dilation, erosion).
@@ -95,13 +96,14 @@ class NACLLoss(_NeighbourLoss):
         kernel: str = "mean",
         morph: str = "none",
         border: str | None = None,
+        sigma: float = 1.0,
         distance: str = "l1",
         on: str = "logits",
         ce_target: str = "labels",
         ignore_index: int = -100,
     ) -> None:
         border = border or ("background" if morph == "none" else "replicate")
-        super().__init__(NeighbourTarget(kernel, morph, border), alpha, ce_target, ignore_index)
+        super().__init__(NeighbourTarget(kernel, morph, border, sigma), alpha, ce_target, ignore_index)
         if distance not in ("l1", "l2"):
             raise UsageError(f"distance is 'l1' or 'l2', not {distance!r}.")
         if on not in ("logits", "probabilities"):
@@ -130,6 +132,7 @@ class SDCLoss(_NeighbourLoss):
         kernel: of the neighbourhood map.
         morph: operator on the masks before the kernel.
         border: what lies outside the image.
+        sigma: width in voxels of the kernels `gaussian` and `svls`.
         on: `probabilities`, or `logits` for mean |shat - s| with shat = (logsumexp of the others - z_c) / kappa and s
             clipped to 10 / kappa.
         ce_target: `labels`, or `morph` for the morphed masks (closing, opening, dilation, erosion).
@@ -145,11 +148,12 @@ class SDCLoss(_NeighbourLoss):
         kernel: str = "mean",
         morph: str = "none",
         border: str = "replicate",
+        sigma: float = 1.0,
         on: str = "probabilities",
         ce_target: str = "labels",
         ignore_index: int = -100,
     ) -> None:
-        super().__init__(NeighbourTarget(kernel, morph, border), alpha, ce_target, ignore_index)
+        super().__init__(NeighbourTarget(kernel, morph, border, sigma), alpha, ce_target, ignore_index)
         if kappa <= 0:
             raise UsageError(f"kappa must be above 0, not {kappa}.")
         if on not in ("logits", "probabilities"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -60,7 +62,9 @@ def plot_curves(path: Path, history: Sequence[Row], terms: Sequence[str]) -> boo
     right.set(xlabel="epoch", ylabel="validation DSC, mean over volumes", ylim=(0, 1))
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_bytes(path, buffer.getbuffer())
     return True
 
 
@@ -72,7 +76,8 @@ def refuse_taken(out: Path) -> None:
     """
     if (out / "last.pt").exists():
         raise UsageError(
-            f"{out} already holds a run. Go on with it: calibeval train --resume {out}; or choose another --out."
+            f"{out} already holds a run. Go on with it: calibeval train --resume {shlex.quote(str(out))}; or choose "
+            f"another --out."
         )
 
 
@@ -110,5 +115,5 @@ def _environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
     }

@@ -7,6 +7,7 @@ batches, and a run resumes in the middle of an epoch.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -161,7 +162,12 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_leave_ctrl_c_to_the_main_process,
     )
+
+
+def _leave_ctrl_c_to_the_main_process(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _with_targets(loss: SegmentationLoss, classes: int, items: list[Batch]) -> Batch:

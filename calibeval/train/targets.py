@@ -89,6 +89,8 @@ class NeighbourTarget:
         ):
             if value not in known:
                 raise UsageError(f"Unknown {what} {value!r}. Known: {', '.join(known)}.")
+        if not self.sigma > 0:
+            raise UsageError(f"sigma must be above 0, not {self.sigma}.")
 
     def __call__(self, labels: Tensor, classes: int, ignore_index: int = -100, image: Tensor | None = None) -> Tensor:
         """Compute the map.
@@ -173,9 +175,10 @@ def signed_distance(labels: Tensor, classes: int, limit: float = SATURATION, ign
     """
     masks = one_hot(labels, classes, labels != ignore_index)
     inside = masks > 0
-    squares = _truncated_squares(inside, math.ceil(limit))
+    reach = min(limit, sum(labels.shape[1:]))  # no distance within the image is larger than that sum
+    squares = _truncated_squares(inside, math.ceil(reach))
     beyond = torch.iinfo(squares.dtype).max
-    squares = torch.where(squares > limit**2, beyond, squares)
+    squares = torch.where(squares > reach**2, beyond, squares)
     # Another class's nearest voxel is the nearest voxel outside one's own.
     others = torch.where(inside, beyond, squares).amin(dim=1, keepdim=True)
     squares = torch.where(inside, others, squares)
