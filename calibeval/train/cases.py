@@ -121,6 +121,17 @@ def check_memory(cases: Iterable[Case]) -> None:
         )
 
 
+def count_channels(case: Case) -> int:
+    """Channels of a case, by the headers of its files.
+
+    Raises:
+        InputError: a file is unreadable.
+    """
+    if suffix_of(case.images[0]) == ".npz":  # all slices of a case agree, or `read_volume` says so
+        return _channels(open_array(case.images[0], ("image",)))
+    return sum(_channels(open_array(path)) for path in case.images)
+
+
 def read_volume(case: Case, scheme: ClassScheme) -> Volume:
     """Read a case and z-score each channel over the volume.
 
@@ -184,6 +195,15 @@ def _united(parts: dict[str, dict[str, Case]], root: Path) -> dict[str, Case]:
     return cases
 
 
+def _channels(file: ArrayFile) -> int:
+    return file.shape[0] if len(file.shape) == 4 or (len(file.shape) == 3 and _in_plane(file)) else 1
+
+
+def _in_plane(file: ArrayFile) -> bool:
+    """Whether three axes are channels, height and width, rather than slices, height and width."""
+    return suffix_of(file.path) in (".npz", ".png")
+
+
 def _as_slices(file: ArrayFile) -> NDArray[np.float32]:
     """Read an image as (D, channels, H, W); npz hold (C, H, W) or (C, D, H, W), other files (C,) z, y, x."""
     with reading(file.path):
@@ -191,14 +211,13 @@ def _as_slices(file: ArrayFile) -> NDArray[np.float32]:
         image = np.asarray(values, np.float32)
     if not np.isfinite(image).all():
         raise InputError(file.path, "the image holds NaN or infinite values.")
-    in_plane = suffix_of(file.path) in (".npz", ".png")
     if image.ndim == 4:
         return image.swapaxes(0, 1)
     if image.ndim == 3:
-        return image[None] if in_plane else image[:, None]
+        return image[None] if _in_plane(file) else image[:, None]
     if image.ndim == 2:
         return image[None, None]
-    expected = "(C, H, W) or (C, D, H, W)" if in_plane else "(x, y, z) or (x, y, z, channels)"
+    expected = "(C, H, W) or (C, D, H, W)" if _in_plane(file) else "(x, y, z) or (x, y, z, channels)"
     raise InputError(file.path, f"expected an image of shape {expected}, found {file.shape}.")
 
 
@@ -217,7 +236,11 @@ def _npz_labels(case: Case) -> list[ArrayFile]:
 
 
 def _read_label(files: Sequence[ArrayFile], scheme: ClassScheme, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    parts = [read_labels(file, scheme) for file in files]
+    try:
+        parts = [read_labels(file, scheme) for file in files]
+    except InputError as error:
+        advice = "Correct the label, or declare its value in dataset.json ('ignore' where it does not count)."
+        raise InputError(error.path, error.problem, advice) from error
     label = np.concatenate([part if part.ndim == 3 else part[None] for part in parts])
     if label.shape != shape:
         raise InputError(files[0].path, f"its label has the shape {label.shape}, the image {shape} (slices first).")

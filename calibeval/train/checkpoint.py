@@ -85,8 +85,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle and zipfile fail in many ways on foreign bytes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(path, f"not a checkpoint of calibeval: {reason}") from error
+        raise InputError(path, "not a checkpoint of calibeval, or damaged: it holds no plain tensors.") from error
     if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
         raise InputError(
             path, "not a checkpoint of calibeval.", f"Expected 'format' {_FORMAT}, written by `calibeval train`."

@@ -150,6 +150,8 @@ def read_config(path: Path) -> TrainConfig:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(path, "no such file, so that there is no run to go on with.") from error
     except (OSError, ValueError) as error:
         raise InputError(path, f"cannot be read as a run configuration: {error}.") from error
     if not isinstance(values, dict):

@@ -14,7 +14,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from calibeval.errors import InputError, UsageError
 from calibeval.statistics import IGNORED
-from calibeval.train.cases import DataSet, Volume, check_memory, find_data, read_volume
+from calibeval.train.cases import DataSet, Volume, check_memory, count_channels, find_data, read_volume
 from calibeval.train.checkpoint import Checkpoint, load_weights, write_checkpoint
 from calibeval.train.config import TrainConfig
 from calibeval.train.folds import Split, split_cases
@@ -105,10 +105,11 @@ def make_plan(config: TrainConfig) -> Plan:
     """
     data = find_data(Path(config.data))
     split = _choose_split(config, data)
+    channels = _common_channels(data, split)
     check_memory(data.cases[name] for name in (*split.train, *split.val))
     train = read_volumes(data, split.train)
     val = read_volumes(data, split.val)
-    channels, classes = _channels_and_classes(data, (*train, *val))
+    classes = _class_names(data, (*train, *val))
     if config.overfit_batch:
         train = val = (_first_batch(train, config.batch_size),)
     if config.backbone not in BACKBONES:
@@ -205,19 +206,25 @@ def _choose_split(config: TrainConfig, data: DataSet) -> Split:
     return split_cases(tuple(data.cases), config.fold or _DEFAULT_FOLD, config.group_by)
 
 
-def _channels_and_classes(data: DataSet, volumes: Sequence[Volume]) -> tuple[int, tuple[str, ...]]:
-    """Channels that all volumes share, and class names; numbers stand in where the data set has no names."""
-    channels = volumes[0].image.shape[1]
-    for volume in volumes:
-        if volume.image.shape[1] != channels:
+def _common_channels(data: DataSet, split: Split) -> int:
+    """Channels that all cases share; held-out ones too, so that none fails after the training."""
+    first, *others = (name for part in split for name in part)
+    channels = count_channels(data.cases[first])
+    for name in others:
+        found = count_channels(data.cases[name])
+        if found != channels:
             raise InputError(
-                data.cases[volume.name].images[0],
-                f"case {volume.name!r} has {volume.image.shape[1]} channels, but {volumes[0].name!r} has {channels}.",
+                data.cases[name].images[0], f"case {name!r} has {found} channels, but {first!r} has {channels}."
             )
+    return channels
+
+
+def _class_names(data: DataSet, volumes: Sequence[Volume]) -> tuple[str, ...]:
+    """Names of the classes; numbers stand in where the data set has no names."""
     highest = max(
         int(volume.label[volume.label != IGNORED].max(initial=0)) for volume in volumes if volume.label is not None
     )
-    return channels, data.scheme.with_classes(max(highest, 1) + 1).names
+    return data.scheme.with_classes(max(highest, 1) + 1).names
 
 
 def _choose_size(config: TrainConfig, volumes: Sequence[Volume], divisor: int) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"--device {name}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"--device {name}: no such device. Known: auto, cpu, cuda, cuda:1, ...") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: torch finds no GPU here. Choose --device cpu.")
     if device.type not in ("cpu", "cuda"):

@@ -67,6 +67,9 @@ def test_foreign_configuration(tmp_path):
     with pytest.raises(InputError, match="fields"):
         config_from_dict({"epochs": 3}, Path("config.json"))
     path = tmp_path / "config.json"
+    with pytest.raises(InputError, match="no such file"):
+        read_config(path)
+    path.write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         read_config(path)
     path.write_text("[]")

@@ -164,7 +164,7 @@ class TestWhenSomethingBreaks:
         config, plan, checkpoint = resume_run(tmp_path / "run", {"epochs": 4})
         before = (tmp_path / "run" / "last.pt").read_bytes()
         plan.train[0].image[...] = np.nan
-        with pytest.raises(CalibevalError, match=r"The loss became ce=nan.* in epoch 3, step .*last\.pt holds epoch 2"):
+        with pytest.raises(CalibevalError, match=r"The loss became ce=nan.* of epoch 3\. .*last\.pt holds epoch 2"):
             fit(config, plan, Watcher(), checkpoint)
         assert (tmp_path / "run" / "last.pt").read_bytes() == before
 
