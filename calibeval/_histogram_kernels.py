@@ -24,6 +24,15 @@ IGNORED = 255  # label of voxels that count nowhere
 DECIDED = 0.9  # no other class can reach this much where the classes sum to 1
 _MIXED = -1  # the labels of a block do not agree
 
+# One addition counts a voxel and sums its p: that of the bits of 256 + p as integers. Their exponent field, 1031, is
+# odd, so that its multiple modulo 2^12 tells how many were added, and their lower 52 bits sum to p in units of 2^-44,
+# without a carry as long as fewer than 256 were added. Rounding to that unit costs less than 3e-14 of each p.
+_UNIT = 256.0
+_RESOLUTION = 2.0**-44
+_COUNT_FACTOR = pow(1031, -1, 4096)
+_LANES = 4
+_FLUSHED_TOGETHER = 3  # blocks, of which a lane takes a quarter: 192 voxels, and 3 of a last block
+
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
@@ -170,8 +179,10 @@ def _add_plane(
     `low`, `high` and `sums` are the blocks of `_scan`; `label_low`, `label_high` and `present` those of
     `_label_blocks`. The cells end at `edges` (0, 1/M, ..., 1) and at `threshold`, infinite when there is none.
     """
-    value, code = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.int32)
-    counts, totals = _new_lanes(count)
+    value, key, code = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    bits = value.view(np.int64)
+    sums_of_bits = np.zeros((_LANES, 3 * edges.size + 3), np.int64)
+    waiting = 0
     for block in range(low.size):
         if label_low[block] == IGNORED:
             continue
@@ -185,12 +196,16 @@ def _add_plane(
             count[1 - target if flip else target, first] += part.size
             total[1 - target if flip else target, first] += _sum_of_rest(part) if flip else sum_
             continue
-        summand, cell = value[: part.size], code[: part.size]
-        _take(part, flip, summand)
-        _find_cells(summand, edges, threshold, cell)
-        _add_targets(labels[block * BLOCK : (block + 1) * BLOCK], c, flip, count.shape[1], cell)
-        _add_voxels(cell, summand, counts, totals)
-    _flush(counts, totals, count, total)
+        size = part.size
+        _take(part, flip, value, key)
+        _find_cells(key, size, edges, threshold, code)
+        _add_targets(labels[block * BLOCK : (block + 1) * BLOCK], target, c, flip, count.shape[1], code)
+        _add_voxels(code, bits, size, sums_of_bits)
+        waiting += 1
+        if waiting == _FLUSHED_TOGETHER:
+            _flush(sums_of_bits, count, total)
+            waiting = 0
+    _flush(sums_of_bits, count, total)
 
 
 @_inner
@@ -226,65 +241,84 @@ def _cell(value, edges, threshold):
 
 
 @_inner
-def _take(part, flip, value):
-    """Take a block's values, or 1 - them, as float64."""
+def _take(part, flip, value, key):
+    """Take a block's values, or 1 - them: as `_UNIT` + float64, and as float32 for the comparison with edges."""
     if flip:
         for i in range(part.size):
-            value[i] = 1.0 - np.float64(part[i])
+            key[i] = np.float32(1.0 - np.float64(part[i]))
+        for i in range(part.size):
+            value[i] = 1.0 - np.float64(part[i]) + _UNIT
     else:
         for i in range(part.size):
-            value[i] = np.float64(part[i])
+            key[i] = np.float32(part[i])
+        for i in range(part.size):
+            value[i] = np.float64(part[i]) + _UNIT
 
 
 @_inner
-def _find_cells(value, edges, threshold, code):
-    """The same as `_cell` for a whole block, in a form that vectorises."""
+def _find_cells(key, size, edges, threshold, code):
+    """The same as `_cell` for a whole block, in a form that vectorises; divides only where a value is near an edge."""
     bins = np.float32(edges.size - 1)
-    for i in range(value.size):
-        key = np.float32(value[i])
-        k = np.int32(key * bins)
-        above = np.int32(1) if key > np.float32(k) / bins else np.int32(0)
-        far_above = np.int32(1) if key > np.float32(k + 1) / bins else np.int32(0)
-        cut = np.int32(1) if key > threshold else np.int32(0)
-        code[i] = np.int32(k + above + far_above + cut)
+    if _find_cells_off_edges(key, size, bins, code):
+        for i in range(size):
+            k = np.int32(key[i] * bins)
+            above = np.int32(1) if key[i] > np.float32(k) / bins else np.int32(0)
+            far_above = np.int32(1) if key[i] > np.float32(k + 1) / bins else np.int32(0)
+            code[i] = k + above + far_above
+    if threshold < np.float32(1):
+        for i in range(size):
+            code[i] += np.int32(1) if key[i] > threshold else np.int32(0)
 
 
 @_inner
-def _add_targets(label, c, flip, cells, code):
+def _find_cells_off_edges(key, size, bins, code):
+    """Cells of values that are no nearer to an edge k/M than rounding, or 0, or 1; whether there are any others."""
+    below, above = bins * np.float32(1 - 2**-21), bins * np.float32(1 + 2**-21)
+    last = bins - np.float32(0.5)
+    differ = np.int32(0)
+    for i in range(size):
+        k = np.int32(key[i] * below)
+        differ |= k ^ np.int32(min(key[i] * above, last))
+        code[i] = k + (np.int32(1) if key[i] > np.float32(0) else np.int32(0))
+    return differ != 0
+
+
+@_inner
+def _add_targets(label, target, c, flip, cells, code):
     """Add to each cell the offset of its histogram: target 0, target 1, or voxels that count nowhere."""
     hit, miss = np.int32(0 if flip else cells), np.int32(cells if flip else 0)
-    for i in range(code.size):
+    if target != _MIXED:
+        for i in range(label.size):
+            code[i] += hit if target == 1 else miss
+        return
+    for i in range(label.size):
         code[i] += hit if label[i] == c else miss
-    for i in range(code.size):
+    for i in range(label.size):
         code[i] = np.int32(2 * cells) if label[i] == IGNORED else code[i]
 
 
 @_inner
-def _new_lanes(count):
-    """Four histograms, so that neighbouring voxels of one cell do not wait for each other."""
-    return np.zeros((4, 3 * count.shape[1]), np.int64), np.zeros((4, 3 * count.shape[1]))
+def _add_voxels(code, bits, size, sums):
+    """Add each voxel's bits to its cell; several lanes, so that neighbours of one cell do not wait for each other."""
+    whole = size - size % _LANES
+    for start in range(0, whole, _LANES):
+        for lane in range(_LANES):
+            sums[lane, np.uint64(np.uint32(code[start + lane]))] += bits[start + lane]
+    for i in range(whole, size):
+        sums[0, code[i]] += bits[i]
 
 
 @_inner
-def _add_voxels(code, value, counts, totals):
-    whole = code.size - code.size % 4
-    for start in range(0, whole, 4):
-        for lane in range(4):
-            counts[lane, code[start + lane]] += 1
-            totals[lane, code[start + lane]] += value[start + lane]
-    for i in range(whole, code.size):
-        counts[0, code[i]] += 1
-        totals[0, code[i]] += value[i]
-
-
-@_inner
-def _flush(counts, totals, count, total):
+def _flush(sums, count, total):
+    """Read counts and totals out of the sums of bits, and clear these."""
     cells = count.shape[1]
-    for lane in range(4):
+    for lane in range(_LANES):
         for target in range(2):
             for cell in range(cells):
-                count[target, cell] += counts[lane, target * cells + cell]
-                total[target, cell] += totals[lane, target * cells + cell]
+                bits = sums[lane, target * cells + cell]
+                count[target, cell] += ((bits >> 52) * _COUNT_FACTOR) & 0xFFF
+                total[target, cell] += np.float64(bits & 0xFFFFFFFFFFFFF) * _RESOLUTION
+    sums[:] = 0
 
 
 # --- largest class ---------------------------------------------------------------------------------------------------
