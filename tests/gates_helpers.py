@@ -28,6 +28,19 @@ def rows_of(values: dict[str, list[float]], *, method="m", dataset="A", statuses
     return rows
 
 
+def missing_a_class(cases: int, missed: set[int], *, name="new.csv", metric="HD95") -> ScoreTable:
+    """LV at 1 mm and RV at 5 mm, unless the model misses RV: then the mean over classes is that of LV alone."""
+    rows = []
+    for i in range(cases):
+        rv = EMPTY if i in missed else 5.0
+        rows += [
+            Row("m", "A", f"c{i}", "LV", metric, 1.0, "mm"),
+            Row("m", "A", f"c{i}", "RV", metric, rv, "mm", "empty_prediction" if i in missed else "ok"),
+            Row("m", "A", f"c{i}", "mean", metric, 1.0 if i in missed else 3.0, "mm"),
+        ]
+    return scores_of_rows(name, SIGNATURE, rows)
+
+
 def scores_of(values: dict[str, list[float]], *, signature=SIGNATURE, name="new.csv", **options) -> ScoreTable:
     return scores_of_rows(name, signature, rows_of(values, **options))
 

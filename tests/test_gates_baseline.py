@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gates_helpers import EMPTY, policy_of, scores_of
+from gates_helpers import EMPTY, missing_a_class, policy_of, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -96,6 +96,18 @@ def test_a_lost_value_is_an_error_and_a_found_one_is_left_out():
     outcome = compared(values, lost, margins, old_statuses=statuses)
     assert outcome.status == "passed"
     assert "5 cases; 1 of 6 left out" in outcome.message
+
+
+def test_a_mean_that_lost_a_class_is_an_error_though_it_looks_better():
+    whole, partial = missing_a_class(6, set(), name="main.csv"), missing_a_class(6, {1, 4})
+    policy = policy_of(margins={"HD95": 0.5})
+    (outcome,) = compare(partial, whole, policy)
+    assert outcome.status == "error"
+    assert "HD95 leaves out a class in c1, c4, where the baseline has a value" in outcome.message
+    (outcome,) = compare(whole, missing_a_class(6, {1}, name="main.csv"), policy)
+    assert outcome.status == "failed"  # found again, and counted: c1 went from 1 mm to 3 mm
+    (outcome,) = compare(partial, missing_a_class(6, {1, 4}, name="main.csv"), policy)
+    assert outcome.status == "passed"
 
 
 @pytest.mark.parametrize("status", ["missing", "failed"])

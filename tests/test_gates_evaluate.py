@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from gates_helpers import EMPTY, SIGNATURE, policy_of, rows_of, scores_of
+from gates_helpers import EMPTY, SIGNATURE, missing_a_class, policy_of, rows_of, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +51,13 @@ def test_absolute_values_for_metrics_around_zero():
     values = {"gap": [-0.04, 0.04]}
     assert decide("mean(gap) <= 0.01", values).value == 0
     assert decide("mean(|gap|) <= 0.01", values).value == pytest.approx(0.04)
+
+
+def test_means_that_leave_out_a_class_are_counted():
+    outcome = decide("mean(HD95) <= 4", scores=missing_a_class(5, {0, 2}))
+    assert outcome.message == "2.2 mm, 5 cases; in 2 of them without RV (empty prediction)"
+    assert decide("mean(HD95) <= 4", scores=missing_a_class(5, set())).message == "3 mm, 5 cases"
+    assert decide("mean(HD95[LV]) <= 4", scores=missing_a_class(5, {0})).message == "1 mm, 5 cases"
 
 
 def test_a_class_of_its_own():

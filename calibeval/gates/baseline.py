@@ -25,11 +25,19 @@ from calibeval.errors import TableError
 from calibeval.gates.evaluate import differing_parts
 from calibeval.gates.policy import Margin, Policy, name_of
 from calibeval.gates.report import LISTED, CaseValue, Outcome
-from calibeval.gates.scores import CaseKey, CaseNumbers, ScoreTable, case_numbers, show_case
+from calibeval.gates.scores import (
+    UNSCORED,
+    CaseKey,
+    CaseNumbers,
+    ScoreTable,
+    case_numbers,
+    classes_left_out,
+    show_case,
+)
 from calibeval.metrics import METRICS
+from calibeval.table import MEAN
 
 MIN_PAIRS = 5  # below, a bootstrap over cases has too few different samples
-_UNSCORED = ("missing", "failed")
 
 Values = NDArray[np.float64]
 
@@ -115,7 +123,8 @@ def _paired(
     """The cases that have a value in both tables, their values, and notes on those left out.
 
     A case that was not scored is left out; whether that may be is another gate's question. A case that has lost its
-    value for another reason cannot be: leaving out a missed organ would hide what is to be found.
+    value for another reason cannot be, nor a mean that has lost a class: leaving out a missed organ would hide what is
+    to be found.
     """
     new = case_numbers(scores, margin.metric, margin.class_name)
     old = case_numbers(baseline, margin.metric, margin.class_name)
@@ -123,16 +132,7 @@ def _paired(
     row = {case: i for i, case in enumerate(old.cases)}
     before = old.values[[row[case] for case in new.cases]]
     both = ~np.isnan(new.values) & ~np.isnan(before)
-    lost = [
-        new.cases[i]
-        for i in np.flatnonzero(np.isnan(new.values) & ~np.isnan(before))
-        if new.statuses[i] not in _UNSCORED
-    ]
-    if lost:
-        raise TableError(
-            f"{margin.metric} is undefined in {_listed(case for _, case in lost)}, where the baseline has a value: a "
-            "structure is missed, most likely. Score both tables with --empty worst, so that it counts."
-        )
+    _refuse_lost_values(scores, baseline, margin, new, before)
     needed = max(MIN_PAIRS, policy.min_cases)
     if both.sum() < needed:
         raise TableError(f"Only {both.sum()} cases have a value in both tables; the comparison needs {needed}.")
@@ -140,6 +140,38 @@ def _paired(
         raise TableError(f"{margin.metric} is infinite in some case, so that no mean says anything. Use --empty worst.")
     cases = [case for case, kept in zip(new.cases, both, strict=True) if kept]
     return cases, new.values[both], before[both], _notes(new, int((~both).sum()))
+
+
+def _refuse_lost_values(
+    scores: ScoreTable, baseline: ScoreTable, margin: Margin, new: CaseNumbers, before: Values
+) -> None:
+    """Refuse cases that lost their value, and means that lost a class because the model missed it."""
+    had = {case for case, value in zip(new.cases, before, strict=True) if not np.isnan(value)}
+    lost = {
+        case
+        for case, value, status in zip(new.cases, new.values, new.statuses, strict=True)
+        if case in had and np.isnan(value) and status not in UNSCORED
+    }
+    found = "is undefined in"
+    if margin.class_name == MEAN and not lost:
+        lost = had & _cases_missing_a_class(scores, baseline, margin.metric)
+        found = "leaves out a class in"
+    if lost:
+        raise TableError(
+            f"{margin.metric} {found} {_listed(case for _, case in lost)}, where the baseline has a value: a structure "
+            "is missed, most likely. Score both tables with --empty worst, so that it counts."
+        )
+
+
+def _cases_missing_a_class(scores: ScoreTable, baseline: ScoreTable, metric: str) -> set[CaseKey]:
+    """Cases in which the model has no mask of a class that counts in the baseline's mean."""
+    before = classes_left_out(baseline, metric)
+    return {
+        case
+        for case, classes in classes_left_out(scores, metric).items()
+        for name, status in classes.items()
+        if status == "empty_prediction" and name not in before.get(case, ())
+    }
 
 
 def _notes(new: CaseNumbers, left_out: int) -> list[str]:

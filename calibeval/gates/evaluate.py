@@ -21,11 +21,13 @@ from calibeval.gates.scores import (
     ScoreTable,
     case_numbers,
     cases_with_status,
+    classes_left_out,
     pooled_number,
     show_case,
     show_status,
 )
 from calibeval.metrics import METRICS
+from calibeval.table import MEAN
 
 Values = NDArray[np.float64]
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -92,7 +94,7 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     numbers = case_numbers(scores, gate.metric, gate.class_name)
     values = np.abs(numbers.values) if gate.absolute else numbers.values
     defined = values[~np.isnan(values)]
-    left_out = numbers.left_out()
+    left_out = "; ".join(filter(None, (numbers.left_out(), _fewer_classes(gate, scores, numbers))))
     if defined.size < max(policy.min_cases, 1):
         found = ", ".join(filter(None, (f"{defined.size} cases have a value", left_out)))
         raise TableError(f"{found}; the gate needs {policy.min_cases}.")
@@ -107,6 +109,20 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     quantity = " ".join(filter(None, (show_number(value, gate), _unit(gate, scores))))
     message = "; ".join(filter(None, (f"{quantity}, {defined.size} cases", left_out, _wrong_way(gate))))
     return _outcome(gate, value, message, worst)
+
+
+def _fewer_classes(gate: Gate, scores: ScoreTable, numbers: CaseNumbers) -> str:
+    """In how many cases the mean over classes leaves one out, and which; empty when in none."""
+    if gate.class_name != MEAN or gate.aggregate == "pooled":
+        return ""
+    valued = {case for case, value in zip(numbers.cases, numbers.values, strict=True) if not np.isnan(value)}
+    found = [classes for case, classes in classes_left_out(scores, gate.metric).items() if case in valued]
+    if not found:
+        return ""
+    names = dict.fromkeys(
+        f"{name} ({show_status(status) or 'undefined'})" for classes in found for name, status in classes.items()
+    )
+    return f"in {len(found)} of them without {', '.join(names)}"
 
 
 def _unit(gate: Gate, scores: ScoreTable) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CaseKey = tuple[str, str]  # data set, case
+UNSCORED = ("missing", "failed")  # statuses of a case that has no value anywhere
 
 
 class ScoreTable(NamedTuple):
@@ -114,6 +115,18 @@ def case_numbers(scores: ScoreTable, metric: str, class_name: str) -> CaseNumber
         twice = next(case for case in cases if cases.count(case) > 1)
         raise TableError(f"{scores.name} holds {metric} of the case {twice[1]} twice.")
     return CaseNumbers(cases, rows["value"].to_numpy(dtype=np.float64), tuple(rows["status"]))
+
+
+def classes_left_out(scores: ScoreTable, metric: str) -> dict[CaseKey, dict[str, str]]:
+    """Classes of a case that have no value, and their statuses: the mean over classes leaves them out."""
+    frame = scores.frame
+    unscored = frame["status"].isin(UNSCORED)
+    rows = frame[(frame["metric"] == metric) & frame["value"].isna() & ~unscored]
+    rows = rows[~rows["class"].isin((MEAN, ALL)) & (rows["case"] != POOLED)]
+    found: dict[CaseKey, dict[str, str]] = {}
+    for dataset, case, name, status in rows[["dataset", "case", "class", "status"]].itertuples(index=False):
+        found.setdefault((dataset, case), {})[name] = status
+    return found
 
 
 def pooled_number(scores: ScoreTable, metric: str, class_name: str) -> float:
