@@ -108,6 +108,25 @@ def test_dry_run_writes_nothing(data, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folds_of_two_digits_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", "--fold", "10/12", "--dry-run")
+    assert "output    runs/sample_data-sdc-f10-s0" in result.stderr
+
+
+def test_ctrl_c_while_predicting_says_how_to_go_on(data, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("calibeval.train.run.predict_cases", interrupt)
+    result = invoke("train", data, "--out", tmp_path / "my run", *SMALL, "--quiet")
+    assert result.exit_code == 130
+    assert f"stopped; go on with: calibeval train --resume '{tmp_path / 'my run'}'" in result.stderr
+    monkeypatch.undo()
+    again = invoke("train", "--resume", tmp_path / "my run", "--quiet")
+    assert again.exit_code == 0 and "calibeval score" in again.stdout
+
+
 def test_without_data_it_takes_or_makes_sample_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = invoke("train", "--loss", "fl", "--epochs", "1", "--width", "2", "--quiet")
@@ -152,6 +171,10 @@ def test_resume_goes_on(finished, data, tmp_path):
     assert invoke("train", data, "--out", out, *SMALL, "--quiet").exit_code == 0
     result = invoke("train", "--resume", out, "--epochs", "3")
     assert result.exit_code == 0 and "epoch 3/3" in result.stderr and "epoch 2/3" not in result.stderr
+    before = (out / "last.pt").read_bytes()
+    result = invoke("train", "--resume", out, "--epochs", "9", "--dry-run")
+    assert result.exit_code == 0 and "9 epochs" in result.stderr and "resume    after epoch 3" in result.stderr
+    assert (out / "last.pt").read_bytes() == before
     result = invoke("train", "--resume", tmp_path / "none")
     assert isinstance(result.exception, InputError)
 
@@ -159,12 +182,14 @@ def test_resume_goes_on(finished, data, tmp_path):
 def test_ctrl_c_saves_and_says_how_to_go_on(data, tmp_path):
     """A real process gets a real SIGINT; the resumed run ends as an undisturbed one."""
     epochs = [*SMALL, "--epochs", "25"]
-    process = subprocess.Popen(**command("train", data, "--out", tmp_path / "run", *epochs))
+    arguments = command("train", data, "--out", tmp_path / "run", *epochs, "--workers", "1")
+    process = subprocess.Popen(**arguments, start_new_session=True)
     while "epoch 2/" not in process.stderr.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers, too
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert stderr.count("stopping after this step") == 1
     assert f"calibeval train --resume {tmp_path / 'run'}" in stderr and "Traceback" not in stderr
     assert read_checkpoint(tmp_path / "run" / "last.pt").resume["progress"]["epoch"] < 24
     assert invoke("train", "--resume", tmp_path / "run", "--quiet").exit_code == 0

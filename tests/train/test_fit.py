@@ -18,7 +18,8 @@ from calibeval.train.config import make_config, read_config
 from calibeval.train.fit import Watcher, fit, learning_rate, volume_dsc
 from calibeval.train.models import Network
 from calibeval.train.run import resume_run, start_run
-from calibeval.train.session import make_plan
+from calibeval.train.session import make_plan, open_session
+from calibeval.train.team import join_team
 
 SMALL = {"width": 4, "epochs": 4, "batch_size": 4, "fold": "1/6", "lr": 5e-3}
 
@@ -96,6 +97,27 @@ def test_resume_is_exact_to_the_bit(data, tmp_path, steps):
     torch.testing.assert_close(one.resume, two.resume)
 
 
+def test_one_batch_an_epoch_can_be_stopped(data, tmp_path):
+    """No step lies within such an epoch; a stop that was asked for waits for its end, not for that of the run."""
+    stopped = run(small(data, tmp_path / "run", batch_size=12, epochs=50), stop_after(2))
+    assert not stopped.finished and len(metrics(tmp_path / "run")) == 2
+    config, plan, checkpoint = resume_run(tmp_path / "run", {"epochs": 3})
+    assert fit(config, plan, Watcher(), checkpoint).finished and len(metrics(tmp_path / "run")) == 3
+
+
+def test_an_epochs_last_accumulated_step_weighs_its_own_batches(data, tmp_path):
+    """Three batches by twos: the second step has one batch, and that batch's whole gradient."""
+    steps = {}
+    for name, settings in (("twos", {"accumulate": 2}), ("threes", {"accumulate": 3}), ("ones", {})):
+        steps[name] = []
+        plan = make_plan(small(data, tmp_path / name, epochs=1, **settings))
+        with join_team("cpu") as team:
+            session = open_session(small(data, tmp_path / name, epochs=1, **settings), plan, team, None, tmp_path)
+        for session.progress.step in range(3):
+            steps[name].append(loop._group_size(session))
+    assert steps == {"twos": [2, 2, 1], "threes": [3, 3, 3], "ones": [1, 1, 1]}
+
+
 def test_workers_and_accumulation(data, tmp_path):
     run(small(data, tmp_path / "alone", epochs=1))
     run(small(data, tmp_path / "helped", epochs=1, workers=1))
@@ -168,6 +190,21 @@ class TestWhenSomethingBreaks:
             fit(config, plan, Watcher(), checkpoint)
         assert (tmp_path / "run" / "last.pt").read_bytes() == before
 
+    def test_weights_that_the_last_step_of_an_epoch_broke(self, data, tmp_path, monkeypatch):
+        run(small(data, tmp_path / "run", epochs=1))
+        config, plan, checkpoint = resume_run(tmp_path / "run", {"epochs": 2})
+        before = (tmp_path / "run" / "last.pt").read_bytes()
+
+        def break_weights(session, *_):
+            with torch.no_grad():
+                session.network.head.weight[0] = torch.inf
+            return True
+
+        monkeypatch.setattr(loop, "_train_epoch", break_weights)
+        with pytest.raises(CalibevalError, match=r"weights are no longer finite at the end of epoch 2.*holds epoch 1"):
+            fit(config, plan, Watcher(), checkpoint)
+        assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
     def test_labels_outside_the_classes(self, tmp_path):
         folder = write_nnunet(tmp_path / "data", NAMES)
         write_nifti(folder / "labelsTr" / "case_003.nii.gz", np.full((3, 16, 16), 7, np.uint8))
@@ -179,8 +216,8 @@ class TestWhenSomethingBreaks:
         folder = write_nnunet(tmp_path / "data", NAMES)
         image = folder / "imagesTr" / "case_002_0000.nii.gz"
         (folder / "imagesTr" / "case_002_0001.nii.gz").write_bytes(image.read_bytes())
-        with pytest.raises(InputError, match="channel"):
-            for fold in range(1, 7):
+        for fold in range(1, 7):  # even where the case is held out: not after the training
+            with pytest.raises(InputError, match="'case_002' has 2"):
                 make_plan(small(folder, tmp_path / "run", fold=f"{fold}/6"))
 
     def test_empty_fold(self, data, tmp_path):
@@ -278,6 +315,11 @@ class TestCheckpoints:
             path.write_bytes(content)
         with pytest.raises(InputError, match=r"x\.pt: not a checkpoint of calibeval"):
             read_checkpoint(path)
+
+    def test_incomplete(self, tmp_path):
+        torch.save({"format": 1, "network": {"backbone": "unet"}}, tmp_path / "x.pt")
+        with pytest.raises(InputError, match="not a whole checkpoint of calibeval"):
+            read_checkpoint(tmp_path / "x.pt")
 
     def test_missing(self, tmp_path):
         with pytest.raises(InputError, match="no such checkpoint"):

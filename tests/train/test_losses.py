@@ -99,6 +99,17 @@ def test_finite_at_huge_logits(spec):
         assert value.isfinite() and logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.5])
+def test_focal_gradients_are_finite_where_a_voxel_is_certain(gamma):
+    """The slope of (1 - p)^gamma is infinite at p = 1 for gamma < 1."""
+    for loss in (FocalLoss(gamma=gamma), FCLLoss(gamma=gamma)):
+        for size in (0.0, 1.0, 30.0, 1e4):
+            logits = torch.tensor([size, -size]).view(1, 2, 1, 1).requires_grad_()
+            for label in (0, 1):
+                value = loss(logits, torch.full((1, 1, 1), label))
+                assert value.isfinite() and torch.autograd.grad(value, logits)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("spec", ALL)
 def test_full_precision_under_autocast_and_from_half(spec):
     logits, labels = example(dtype=torch.float32)
@@ -298,7 +309,13 @@ def test_label_smoothing_is_torch():
         ("sdc:paper", {}, "no variant 'paper'. Known: logit, authors"),
         ("fl", {"alpha": 0.2}, "no setting 'alpha'. Known: gamma"),
         ("fl", {"gamma": "high"}, "is a number, not 'high'"),
-        ("sdc", {"kappa": 0.0}, "kappa must be above 0"),
+        ("fl", {"gamma": True}, "is a number, not True"),
+        ("fl", {"gamma": -1}, "must be at least 0 and finite, not -1"),
+        ("sdc", {"alpha": math.nan}, "must be at least 0 and finite, not nan"),
+        ("sdc", {"lam": math.inf}, "must be at least 0 and finite, not inf"),
+        ("sdc", {"kappa": 0.0}, "must be above 0 and finite, not 0.0"),
+        ("svls", {"sigma": 0}, "must be above 0 and finite, not 0"),
+        ("dicece", {"batch": "yes"}, "is true or false, not 'yes'"),
         ("nacl", {"distance": "l3"}, "'l1' or 'l2'"),
         ("nacl", {"on": "masks"}, "'logits' or 'probabilities'"),
         ("sdc", {"ce_target": "other"}, "'labels' or 'morph'"),
@@ -308,6 +325,25 @@ def test_label_smoothing_is_torch():
 def test_wrong_settings(spec, settings, message):
     with pytest.raises(UsageError, match=message):
         build_loss(spec, settings)
+
+
+def test_constructors_refuse_what_cannot_be_computed():
+    for build in (lambda: SDCLoss(kappa=0.0), lambda: NACLLoss(kernel="gaussian", sigma=0.0)):
+        with pytest.raises(UsageError, match="must be above 0"):
+            build()
+    logits, labels = example()
+    for loss in (LabelSmoothingLoss(alpha=1.1), LabelSmoothingLoss(alpha=0.8, complement=True)):
+        with pytest.raises(UsageError, match="alpha must be smaller"):
+            loss(logits, labels)
+
+
+def test_neighbour_kernels_have_the_published_width():
+    """The margin variant of SVLS has the Gaussian of SVLS itself."""
+    _, labels = example()
+    margin, smoothing = (build_loss(spec).targets(labels, CLASSES)["neighbours"] for spec in ("svls:margin", "svls"))
+    torch.testing.assert_close(margin, smoothing, rtol=0, atol=0)
+    wide, narrow = (NACLLoss(kernel="gaussian", sigma=sigma).targets(labels, CLASSES) for sigma in (3.0, 0.5))
+    assert not torch.equal(wide["neighbours"], narrow["neighbours"])
 
 
 def test_lambda_is_a_setting_by_its_name():

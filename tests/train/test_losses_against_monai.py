@@ -10,6 +10,17 @@ from calibeval.train.losses import build_loss
 monai = pytest.importorskip("monai.losses")
 
 
+@pytest.mark.parametrize("spec", ["dicece", "svls", "nacl", "sdc"])
+def test_tensors_of_monai(spec):
+    """Its data loaders give `MetaTensor`s, and labels (B, 1, *spatial) of float32."""
+    from monai.data import MetaTensor
+
+    logits, labels = example(dtype=torch.float32)
+    theirs = build_loss(spec)(MetaTensor(logits).requires_grad_(), MetaTensor(labels[:, None].float()))
+    assert theirs.item() == build_loss(spec)(logits, labels).item()
+    theirs.backward()
+
+
 @pytest.mark.parametrize("shape", [(2, 12, 12), (2, 6, 12, 12)])
 @pytest.mark.parametrize(
     ("spec", "settings"),

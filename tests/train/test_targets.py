@@ -1,6 +1,7 @@
 """Targets against brute force and scipy, their borders, ignored voxels and degenerate images."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -185,6 +186,15 @@ def test_signed_distance_of_absent_and_full_classes():
     assert (distance[:, 1] == -torch.inf).all()
     assert (distance[:, [0, 2]] == torch.inf).all()
     torch.testing.assert_close(sdf_probability(distance)[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.0]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("limit", [1e3, 1e10, math.inf])
+def test_a_limit_beyond_the_image_costs_and_changes_nothing(limit):
+    labels = blobs((1, 9, 12), seed=5)
+    labels[labels == 3] = 0
+    distance = signed_distance(labels, CLASSES, limit)
+    torch.testing.assert_close(distance, signed_distance(labels, CLASSES, 20), rtol=0, atol=0)
+    assert (distance[:, 3] == torch.inf).all()
 
 
 def test_signed_distance_by_hand():

@@ -1,4 +1,4 @@
-"""What each loss adds to a training step over plain cross-entropy: python tests/train/benchmark_step.py [BACKBONE]
+"""What each loss adds to a training step over plain cross-entropy: python -m tests.benchmarks.train [BACKBONE]
 
 One batch as in the SDC paper, 16 x 1 x 224 x 224 with 4 classes. Times are CPU seconds of one thread, the least of
 some repetitions, so that other work on the machine hardly matters. `targets` is what data workers do per batch.
