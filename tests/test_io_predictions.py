@@ -13,6 +13,7 @@ from calibeval.io.cases import open_case
 from calibeval.io.classes import ClassScheme
 from calibeval.io.pairing import CasePaths
 from calibeval.io.predictions import ReadOptions
+from calibeval.statistics import MAX_CLASSES
 
 PROBABILITIES, LABEL = make_case()
 NAMED = ClassScheme(NAMES)
@@ -85,6 +86,14 @@ def test_an_8_bit_png_is_told_by_its_range(largest, names, taken_for, opened, tm
     if taken_for == "probabilities":
         np.testing.assert_array_equal(planes_of(case)[1], values / 255)
         assert case.notes[0] == "read as value/255"
+
+
+@pytest.mark.parametrize("planes", [MAX_CLASSES + 1, 300])
+def test_more_classes_than_labels_can_hold_are_refused(planes, opened, tmp_path):
+    maps = np.full((planes, *LABEL.shape), 1 / planes, np.float32)
+    path = write_npz(tmp_path / "c.npz", probabilities=maps)
+    with pytest.raises(InputError, match=f"holds {planes} classes; at most {MAX_CLASSES} can be scored at a time"):
+        opened(path, scheme=ClassScheme())
 
 
 def test_maps_are_no_labels_whatever_the_user_says(opened, tmp_path):

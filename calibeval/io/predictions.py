@@ -26,6 +26,7 @@ from calibeval.io.probabilities import (
     transposed_source,
     with_background,
 )
+from calibeval.statistics import MAX_CLASSES
 
 PROBABILITY_KEYS = ("probabilities", "softmax", "probs", "prob", "probability", "logits", "prediction", "pred")
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
@@ -178,6 +179,12 @@ def _classify(found: Prediction, options: ReadOptions, path: Path) -> Prediction
     if source is None:
         return found
     known, planes, logits = len(scheme.names), source.classes, options.input == "logits"
+    if planes > MAX_CLASSES:
+        raise InputError(
+            path,
+            f"holds {planes} classes; at most {MAX_CLASSES} can be scored at a time.",
+            "Score fewer of them, or give --axes if this is another axis.",
+        )
     if scheme.regions and planes == len(scheme.regions) and planes != known:
         source = sigmoid_source(source) if logits else source
         notes = (*found.notes, "one sigmoid map a region")
