@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from calibeval.errors import TableError
 from calibeval.protocol import Protocol
 from calibeval.statistics import Edges, Histogram, Statistics
-from calibeval.table import atomic_path
+from calibeval.table import BINS_SUFFIX, atomic_path
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def pool(cases: Any) -> dict[str, Statistics]:
 
 def bins_path(table: Path) -> Path:
     """Side file of a table."""
-    return table.with_name(table.name.removesuffix(".csv") + ".bins.npz")
+    return table.with_name(table.name.removesuffix(".csv") + BINS_SUFFIX)
 
 
 def write_bins(path: Path, cases: dict[str, dict[str, Statistics]], protocol: Protocol, **header: Any) -> None:

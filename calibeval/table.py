@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("method", "dataset", "case", "class", "metric", "value", "unit", "status", "note")
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "missing", "failed")
+BINS_SUFFIX = ".bins.npz"  # of the side file beside a table, see `bins`
 POOLED = "pooled"  # case name of numbers over the whole data set
 MEAN = "mean"  # class name of means over foreground classes
 ALL = "all"  # class name of numbers over all classes
@@ -141,8 +142,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say what it had no room for
+            error.filename = str(path)
         raise
 
 

@@ -249,6 +249,13 @@ def test_arrays_that_are_no_volume_of_numbers_are_refused(array, ending, tmp_pat
     assert "no voxel" in message or "numbers" in message
 
 
+def test_a_suffix_that_mixes_cases_is_told(tmp_path):
+    """nibabel looks for another file then."""
+    path = write_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.uint8)).rename(tmp_path / "a.Nii.gz")
+    with pytest.raises(InputError, match=r"a\.Nii\.gz: its suffix \.Nii\.gz mixes .* Rename it to \.nii\.gz\."):
+        open_array(path)
+
+
 def test_a_nifti_of_colours_is_refused(tmp_path):
     colours = np.zeros((3, 4, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii.gz")

@@ -33,6 +33,8 @@ def pairs(folder, preds, labels, **choices):
         ("a.mha", "a.nrrd"),
         ("a_softmax.npy", "a_gt.nii.gz"),
         ("a_pred.nii.gz", "a.nii.gz"),
+        ("a/a_trans.nii.gz", "a.nii.gz"),
+        ("jose\u0301.nii.gz", "jos\u00e9.nii.gz"),  # as macOS writes it, and as others do
         ("a.nii.gz", "a_seg.nii.gz"),
         ("a_0000.nii.gz", "a.nii.gz"),
         ("a.b.c.nii.gz", "a.b.c.nii.gz"),
@@ -140,6 +142,35 @@ def test_a_sub_folder_without_predictions_is_told(tmp_path):
 def test_bids_subjects_are_no_methods(tmp_path):
     touch(tmp_path, "sub-01/anat/sub-01_dseg.nii.gz", "sub-02/anat/sub-02_dseg.nii.gz")
     assert find_methods(tmp_path) == {tmp_path.name: tmp_path}
+
+
+def test_folders_named_after_the_one_case_in_them_are_no_methods(tmp_path):
+    """MONAI's SaveImage writes them."""
+    touch(tmp_path / "monai", "c1/c1_trans.nii.gz", "c_0002/c_0002_seg.nii.gz")
+    assert find_methods(tmp_path / "monai") == {"monai": tmp_path / "monai"}
+    touch(tmp_path / "planes", "c1/c1_0000.nii.gz", "c1/c1_0001.nii.gz", "c2/c2_0000.nii.gz", "c2/c2_0001.nii.gz")
+    assert find_methods(tmp_path / "planes") == {"planes": tmp_path / "planes"}
+    touch(tmp_path / "one", "c1/c1.nii.gz")  # a method of one case
+    assert find_methods(tmp_path / "one") == {"c1": tmp_path / "one" / "c1"}
+    touch(tmp_path / "methods", "c1/c1.nii.gz", "c1/c2.nii.gz", "c2/c2.nii.gz")
+    assert set(find_methods(tmp_path / "methods")) == {"c1", "c2"}
+
+
+def test_results_of_an_earlier_run_are_no_predictions(tmp_path):
+    touch(tmp_path, "m1/a.nii.gz", "m1/out.bins.npz", "results/m1.csv", "results/m1.bins.npz")
+    assert find_methods(tmp_path) == {"m1": tmp_path / "m1"}
+    assert [path.name for path in list_files(tmp_path / "m1")] == ["a.nii.gz"]
+
+
+def test_a_whole_data_set_where_labels_belong_is_told_apart(tmp_path):
+    touch(tmp_path / "set", "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "dataset.json")
+    with pytest.raises(UsageError, match=r"set: is a whole data set\. Give the folder of its labels: .*labelsTr\."):
+        pair_files(touch(tmp_path / "preds", "a.nii.gz"), tmp_path / "set")
+
+
+def test_names_that_the_table_could_not_tell_apart_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="more than one file for the case a b"):
+        pairs(tmp_path, ["a b.nii.gz"], ["a b.nii.gz", "a  b.nii.gz"])
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, Path.mkdir, lambda folder: touch(folder, "x/readme.txt")])

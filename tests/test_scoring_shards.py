@@ -58,6 +58,15 @@ def test_another_key_or_another_case_finds_nothing(store, score):
     assert store.load("b", KEY) is None
 
 
+def test_a_folder_that_another_run_removes_meanwhile_costs_no_run(store, score, monkeypatch):
+    def remove(*_, **__):
+        store.remove()
+
+    monkeypatch.setattr(np, "savez", remove)
+    store.save("a", KEY, score)
+    assert store.load("a", KEY) is None
+
+
 def test_the_last_save_wins(store, score):
     store.save("a", KEY, score)
     store.save("a", "new", score._replace(notes=("new",)))

@@ -9,6 +9,7 @@ therefore (C, z, y, x) here, like nnU-Net's NPZ: classes one after the other.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def suffix_of(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """File name without its known suffix."""
-    return path.name[: len(path.name) - len(suffix_of(path))]
+    """File name without its known suffix; accents in one form, whichever the system that wrote the name uses."""
+    return unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix_of(path))])
 
 
 def open_array(path: Path, keys: tuple[str, ...] = ()) -> ArrayFile:

@@ -129,4 +129,7 @@ def _advise(values: NDArray[Any]) -> str:
         return "If these are probabilities stored as integers: --scale 255. Else list all --classes."
     if len(values) == 1 and value in (255, -1):
         return f"If it means 'not annotated': --ignore-label {value}. If it means a class: --map {value}=1."
-    return f"Rename it with --map {value}=CLASS, leave it out with --ignore-label {value}, or list all --classes."
+    return (
+        f"Rename it with --map {value}=CLASS, leave it out with --ignore-label {value}, or list all --classes "
+        "(in a dataset.json if the values have gaps)."
+    )

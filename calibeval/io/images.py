@@ -22,6 +22,9 @@ def open_nifti(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     import nibabel
     from nibabel.filebasedimages import ImageFileError
 
+    suffix = path.name[path.name.lower().rindex(".nii") :]
+    if suffix not in (suffix.lower(), suffix.upper()):  # nibabel looks for another file then
+        raise InputError(path, f"its suffix {suffix} mixes upper and lower case.", f"Rename it to {suffix.lower()}.")
     try:
         image: Any = nibabel.load(path)
     except ImageFileError as error:

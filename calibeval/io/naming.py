@@ -16,7 +16,8 @@ from calibeval.errors import UsageError
 from calibeval.io.arrays import stem_of
 
 _ENDING = re.compile(
-    r"[_.-](gt|seg|segmentation|labels?|mask|manual|pred|prediction|probs?|probabilities|softmax|0000)$", re.IGNORECASE
+    r"[_.-](gt|seg|segmentation|labels?|mask|manual|pred|prediction|probs?|probabilities|softmax|trans|0000)$",
+    re.IGNORECASE,
 )
 _BIDS = re.compile(r"(?P<entities>.+)_(?P<kind>probseg|dseg)")
 NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")

@@ -6,6 +6,7 @@ nnU-Net's `case.npz` lies beside `case.nii.gz`, and the SDC repository's NPZ hol
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,8 +24,9 @@ from calibeval.io.naming import (
     label_key,
     plain_name,
 )
-from calibeval.table import POOLED
+from calibeval.table import BINS_SUFFIX, POOLED
 
+LABEL_FOLDERS = ("labelsTr", "labelsTs")  # of nnU-Net and MSD
 _NO_ARRAY = "(no NIfTI, NPZ, NPY, MHA, NRRD or PNG file)"
 
 
@@ -70,9 +72,18 @@ def find_methods(predictions: Path) -> dict[str, Path]:
     itself = any(_is_array_file(path) for path in inside)
     if not folders and not itself:
         raise UsageError(f"{predictions}: holds no prediction {_NO_ARRAY}.")
-    if itself or all(name.startswith("sub-") for name in folders):  # BIDS: one folder a subject
+    subjects = all(name.startswith("sub-") for name in folders)  # BIDS: one folder a subject
+    cases = len(folders) > 1 and all(_is_case_folder(folder) for folder in folders.values())
+    if itself or subjects or cases:
         return {predictions.resolve().name: predictions}
     return folders
+
+
+def _is_case_folder(folder: Path) -> bool:
+    """Whether a folder holds the one case that it is named after, as MONAI's SaveImage writes it."""
+    numbered = re.compile(re.escape(folder.name) + r"_\d{4}")
+    stems = {stem_of(path) for path in list_files(folder)}
+    return all(plain_name(stem) == plain_name(folder.name) or numbered.fullmatch(stem) for stem in stems)
 
 
 def empty_folders(predictions: Path, methods: Iterable[str]) -> list[str]:
@@ -100,7 +111,9 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def _is_array_file(path: Path) -> bool:
-    return bool(suffix_of(path)) and (path.is_file() or (path.is_symlink() and not path.exists()))
+    if not suffix_of(path) or path.name.endswith(BINS_SUFFIX):  # of an earlier run's results
+        return False
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def pair_files(
@@ -191,8 +204,8 @@ def _images(folder: Path) -> dict[str, Path]:
 
 
 def check_case_names(names: list[str], where: str) -> None:
-    """Refuse a case id that occurs twice, or that the table uses itself."""
-    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+    """Refuse a case id that occurs twice, or that the table uses itself; the table knows single spaces alone."""
+    if twice := sorted(name for name, count in Counter(" ".join(name.split()) for name in names).items() if count > 1):
         raise UsageError(
             f"{where}: more than one file for the case {', '.join(twice[:5])}. Keep one, or use --manifest."
         )
@@ -216,6 +229,8 @@ def _pair_single(predictions: Path, labels: Path | None, segmentation: Path | No
 
 def _references(folder: Path) -> dict[str, Path]:
     """Labels by case id; where BIDS names label maps, nothing else is one."""
+    if inner := [str(folder / name) for name in LABEL_FOLDERS if (folder / name).is_dir()]:
+        raise UsageError(f"{folder}: is a whole data set. Give the folder of its labels: {' or '.join(inner)}.")
     files = list_files(folder)
     files = [path for path in files if is_bids_label(path)] or files
     if not files:

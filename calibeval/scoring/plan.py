@@ -17,7 +17,7 @@ from calibeval.io.cases import count_classes
 from calibeval.io.classes import ClassScheme, make_scheme
 from calibeval.io.layout import check_axes
 from calibeval.io.manifest import read_manifest
-from calibeval.io.pairing import CasePaths, Pairing, empty_folders, find_methods, pair_files
+from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folders, find_methods, pair_files
 from calibeval.io.predictions import InputKind, ReadOptions
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol, make_protocol
@@ -118,9 +118,15 @@ def plan_job(
         ReadOptions(input, axes, scale, spacing_mm),
         missing,
         seg_dir is not None,
-        dataset if dataset is not None else scheme.dataset or home.resolve().name,
+        dataset if dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
         _notes(predictions, pairings),
     )
+
+
+def _dataset_name(home: Path) -> str:
+    """Name of the label folder, or of the data set folder around nnU-Net's and MSD's."""
+    folder = home if home.is_dir() else home.parent
+    return (folder.parent if folder.name in LABEL_FOLDERS else folder).name
 
 
 def _check_options(axes: str | None, scale: float | None) -> None:
@@ -163,7 +169,7 @@ def complete_scheme(job: ScoreJob) -> ClassScheme:
     """
     if job.scheme.names:
         return job.scheme
-    largest = 1
+    largest, source = 0, "the labels that occur"
     for paths in _readable(job):
         try:
             classes = count_classes(paths, job.scheme, job.options)
@@ -171,8 +177,9 @@ def complete_scheme(job: ScoreJob) -> ClassScheme:
             continue  # told again, with its case, when the case is scored
         largest = max(largest, classes.number)
         if classes.planes:
+            source = "the first prediction that can be read"
             break
-    return replace(job.scheme.with_classes(largest), source="the first prediction that can be read")
+    return replace(job.scheme.with_classes(largest), source=source) if largest else job.scheme
 
 
 def _readable(job: ScoreJob) -> Iterable[CasePaths]:

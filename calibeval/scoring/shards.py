@@ -6,6 +6,7 @@ not at all. Its key tells the files and every choice behind it; a shard whose ke
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -55,7 +56,7 @@ class ShardStore:
         return self.folder.is_dir()
 
     def save(self, case: str, key: str, score: CaseScore) -> None:
-        """Keep a finished case."""
+        """Keep a finished case; if another run of the same table removes it, only `--resume` misses it."""
         arrays: dict[str, Any] = {
             "key": key,
             "rows": json.dumps([list(row) for row in score.rows]),
@@ -64,7 +65,11 @@ class ShardStore:
         }
         for index, statistics in enumerate(score.bins.values()):
             arrays |= {f"{index}/{name}": array for name, array in flatten(statistics).items()}
-        with atomic_path(self._path(case)) as temporary, temporary.open("wb") as file:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            atomic_path(self._path(case)) as temporary,
+            temporary.open("wb") as file,
+        ):
             np.savez(file, **arrays)
 
     def load(self, case: str, key: str) -> CaseScore | None:
