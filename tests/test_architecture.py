@@ -19,7 +19,7 @@ FLOORS = (
     ("io", "summary"),
     ("bins", "boundary", "calibration"),
     ("accumulate", "statistics", "surface", "_surface_search", "overlap", "empty", "phantom"),
-    ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas"),
+    ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas", "_kernel_cache"),
     ("table", "metrics", "protocol", "bootstrap", "errors", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}

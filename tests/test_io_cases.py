@@ -203,8 +203,10 @@ def test_a_spacing_beside_the_label_in_an_npz_is_used(tmp_path, scored):
     assert found(scored(tmp_path / "m", "--classes", ",".join(NAMES))) == expected(metrics="default")
 
 
-def test_an_npz_without_geometry_refuses_distances(tmp_path, scored):
+def test_an_npz_without_geometry_refuses_distances(tmp_path, scored, cli):
     write_npz(tmp_path / "m" / "c.npz", probs=PROBABILITIES, label=LABEL)
+    outcome = cli("score", tmp_path / "m", "--metrics", "HD95,ASSD")
+    assert "note (1 case): HD95, ASSD not computed: spacing unknown: give --spacing" in outcome.out
     frame = scored(tmp_path / "m", "--metrics", "DSC,HD95")
     distances = frame[frame["metric"] == "HD95"]
     assert set(distances["status"]) == {"failed"}

@@ -1,6 +1,7 @@
 """Whole runs: the same bytes for any number of workers, after a kill, after Ctrl-C, and with a worker that dies."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -309,6 +310,28 @@ def test_classes_that_nothing_names_are_counted(unnamed, tmp_path):
     assert dsc["c1", "WT" if unnamed == "regions" else "3"] == 1
 
 
+def test_labels_that_nothing_names_and_nothing_can_count_are_told(tmp_path, cli):
+    label = np.zeros((4, 5, 6), np.int16)
+    label[0] = 1001
+    for folder in ("m", "labels"):
+        write_nifti(tmp_path / folder / "a.nii.gz", label)
+    outcome = cli("score", tmp_path / "m", tmp_path / "labels")
+    assert outcome.code == 2
+    assert "label 1001 (30 voxels) stands for no class. Known from the files: 0 to 253." in outcome.err
+    assert "in a dataset.json if the values have gaps" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"), [("gold", "gold"), ("Task04/labelsTr", "Task04"), ("gold/a.nii.gz", "gold")]
+)
+def test_a_data_set_without_a_name_is_called_like_its_folder(labels, expected, small, tmp_path):
+    folder = tmp_path / labels.removesuffix("/a.nii.gz")
+    shutil.copytree(small[1], folder)
+    (folder / "dataset.json").unlink()
+    preds = small[0] / "a.nii.gz" if labels.endswith(".gz") else small[0]
+    assert plan_job(preds, tmp_path / labels).dataset == expected
+
+
 def test_workers_follow_the_user_then_work_cores_and_memory(tmp_path, monkeypatch):
     small = tmp_path / "small.npz"
     small.touch()
@@ -370,13 +393,17 @@ def test_a_table_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch):
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["m.bins.npz", "m.csv"]
 
 
-def test_a_full_disk_is_a_message(small, cli, monkeypatch):
+@pytest.mark.parametrize(
+    ("function", "file"), [("savez", r"\.m\.partial/\w+\.npz"), ("savez_compressed", r"m\.bins\.npz")]
+)
+def test_a_full_disk_is_a_message(function, file, small, cli, monkeypatch):
     def fail(*_, **__):
-        raise OSError(28, "No space left on device", "results/m.csv")
+        raise OSError(28, "No space left on device")  # a write does not know its file
 
-    monkeypatch.setattr(np, "savez", fail)
+    monkeypatch.setattr(np, function, fail)
     outcome = cli("score", *small)
-    assert outcome == (2, "", "calibeval: results/m.csv: No space left on device.\n")
+    assert outcome[:2] == (2, "")
+    assert re.fullmatch(rf"calibeval: results/{file}: No space left on device\.\n", outcome.err)
 
 
 def test_a_plan_reads_no_values(small, tmp_path):

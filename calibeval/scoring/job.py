@@ -7,11 +7,12 @@ case names, so that the same bytes come out whatever the number of workers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from calibeval._kernel_cache import provide_kernel_cache
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.io.arrays import open_array
@@ -96,6 +97,7 @@ def run_job(
         stores: where to keep finished cases, by method; what lies there under the right key is not done again.
         progress: called with each case's name and score, in the order of finishing.
     """
+    provide_kernel_cache()
     job = replace(job, scheme=complete_scheme(job))
     for method, pairing in job.pairings.items():
         store = (stores or {}).get(method)
@@ -151,7 +153,7 @@ def _score_task(task: _Task) -> CaseScore:
         return _failed(paths, job, "not enough memory for this case. Try --workers 1 and --resume.")
     except Exception as error:
         return _failed(paths, job, f"unexpected {type(error).__name__}: {error}. This is a bug; please report it.")
-    notes = [*case.notes, *readout.notes, *_left_out(case.source is None, job.metrics)]
+    notes = [*case.notes, *readout.notes, *_left_out(case.source is None, job.metrics), *_not_computed(rows)]
     return CaseScore(tuple(rows), readout.bins, tuple(notes))
 
 
@@ -186,6 +188,15 @@ def _missing(paths: CasePaths, job: ScoreJob) -> CaseScore:
 def _left_out(only_labels: bool, metrics: tuple[str, ...]) -> list[str]:
     lost = [name for name in metrics if METRICS[name].needs == "probabilities"]
     return [f"{', '.join(lost)} left out: a label map holds no probabilities"] if only_labels and lost else []
+
+
+def _not_computed(rows: Iterable[Row]) -> list[str]:
+    """Why a scored case lacks a metric, for example for want of a spacing."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.status == "failed":
+            reasons.setdefault(row.note, {})[row.metric] = None
+    return [f"{', '.join(metrics)} not computed: {reason}" for reason, metrics in reasons.items()]
 
 
 def _collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodScore:
