@@ -322,11 +322,19 @@ def test_a_terminal_without_arrows_gets_question_marks(data, tmp_path, monkeypat
     assert "DSC ?" in done.stdout
 
 
-def test_a_reader_that_leaves_early_is_no_error(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("option", ["--json", "--metrics=DSC"])
+def test_a_reader_that_leaves_early_is_no_error(option, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = f"{sys.executable} -m calibeval score {data[0]} {data[1]} --metrics DSC --json | true"
+    command = f"set -o pipefail; {sys.executable} -m calibeval score {data[0]} {data[1]} {option} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream as POSIX shells do")
+def test_stderr_may_be_closed(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = f"{sys.executable} -m calibeval score {data[0]} {data[1]} --metrics DSC 2>&-"
+    assert subprocess.run(["bash", "-c", command], capture_output=True, check=False).returncode == 0
 
 
 def read_terminal(leader):

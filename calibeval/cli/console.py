@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -25,10 +26,15 @@ def version_text() -> str:
     return "\n".join(lines)
 
 
+def drop_output() -> None:
+    """Print what follows to nobody: the reader of a pipe left (`| head`), and the exit code shall still be ours."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr when that is a terminal; gives a function that counts one and shows its name."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not (sys.stderr and sys.stderr.isatty()):
         yield lambda _name: None
         return
     from rich.console import Console

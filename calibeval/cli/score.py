@@ -233,6 +233,7 @@ def _print_problems(job: ScoreJob, scores: list[MethodScore], *, quiet: bool) ->
 
 
 def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
+    from calibeval.cli.console import drop_output
     from calibeval.summary import as_json, summarise
 
     methods = [
@@ -246,4 +247,7 @@ def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
         }
         for method in scores
     ]
-    print(json.dumps({"methods": methods}, indent=2, allow_nan=False))
+    try:
+        print(json.dumps({"methods": methods}, indent=2, allow_nan=False), flush=True)
+    except BrokenPipeError:
+        drop_output()
