@@ -86,6 +86,21 @@ def test_baseline(cli, table, tmp_path):
     assert cli("check", table, "--baseline", other, "--margin", "ECE=0.1").code == 2
 
 
+def test_margins_that_are_not_compared_are_spoken_of(cli, table, tmp_path):
+    (tmp_path / "gates.toml").write_text('fail = ["mean(ECE) <= 1"]\nmargins = { ECE = 0.01 }\n')
+    done = cli("check", table, "--gates", "gates.toml")
+    assert done.code == 0
+    assert "note: the margins of gates.toml need --baseline and were not compared" in done.out
+    assert "note:" not in cli("check", table, "--gates", "gates.toml", "--baseline", table).out
+
+
+def test_options_of_scoring_are_read_though_nothing_is_scored(cli, table, tmp_path):
+    (tmp_path / "gates.toml").write_text('fail = ["mean(ECE) <= 1"]\nscore = { protocl = "guo" }\n')
+    done = cli("check", table, "--gates", "gates.toml")
+    assert (done.code, done.out) == (2, "")
+    assert "gates.toml: unknown option 'protocl' of score" in done.err
+
+
 def test_several_methods(cli, tmp_path):
     path = tmp_path / "all.csv"
     write_table(path, rows_of(ECE, method="a") + rows_of({"ECE": [0.5]}, method="b"), signature=SIGNATURE)
@@ -104,11 +119,15 @@ def test_several_methods(cli, tmp_path):
         (["new.csv"], "No gate to decide. Give --gate, --gates or --baseline"),
         (["no.csv", "--gate", "mean(ECE) <= 1"], "no.csv: cannot be read"),
         (["no_folder"], "no_folder: no such file or folder"),
+        (
+            ["new.xlsx", "--gate", "mean(ECE) <= 1"],
+            "new.xlsx: expected a results table (.csv), or predictions (.nii.gz",
+        ),
         (["new.csv", "--gates", "no.toml"], "no.toml: cannot be read"),
         (["new.csv", "--gate", "mean(ECE)"], "expected AGGREGATE(METRIC) <= BOUND"),
         (["new.csv", "--margin", "ECE=1"], "give --baseline"),
         (["new.csv", "--baseline", "new.csv"], "Give --margin, as in DSC=0.01"),
-        (["new.csv", "--baseline", "new.csv", "--margin", "ECE"], "expected METRIC=MARGIN"),
+        (["new.csv", "--baseline", "new.csv", "--margin", "ECE"], "expected METRIC=NUMBER"),
         (["new.csv", "labels", "--gate", "mean(ECE) <= 1"], "LABELS belongs to predictions"),
         (["new.csv", "--images", "x", "--table", "y.csv"], "--images, --table belongs to predictions"),
         (["new.csv", "--gate", "mean(ECE) <= 1", "--out", "x.html"], "--out x.html: unknown suffix"),
@@ -116,6 +135,7 @@ def test_several_methods(cli, tmp_path):
     ],
 )
 def test_usage_errors_are_one_message_and_exit_with_2(cli, table, arguments, message):
+    table.with_suffix(".xlsx").write_bytes(b"PK")
     done = cli("check", *arguments)
     assert (done.code, done.out) == (2, "")
     assert message in done.err
@@ -161,6 +181,15 @@ def test_github_annotates_and_appends_the_summary(cli, table, tmp_path, monkeypa
     size = summary.stat().st_size
     cli("check", table, "--gate", "mean(ECE) <= 0.01")
     assert summary.stat().st_size == size
+
+
+def test_a_summary_that_cannot_be_written_hides_no_result(cli, table, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
+    done = cli("check", table, "--gate", "mean(ECE) <= 0.01", "--format", "github")
+    assert done.code == 2
+    assert "::error title=calibeval%3A gate failed::" in done.out
+    assert "$GITHUB_STEP_SUMMARY names" in done.err
+    assert "which cannot be written: No such file or directory" in done.err
 
 
 def test_a_console_that_knows_ascii_only_gets_utf8(table):
@@ -259,7 +288,7 @@ def test_predictions_without_gates_or_with_several_methods(cli, tmp_path):
     assert done.code == 2
     assert "holds the methods m, n: name one with --method" in done.err
     assert cli("check", preds.parent, labels, "--gate", "mean(ECE) <= 1", "--method", "n").code == 0
-    assert cli("check", preds.parent, labels, "--integrity", "--method", "n").out.count("1 cases") == 10
+    assert cli("check", preds.parent, labels, "--integrity", "--method", "n").out.count("1 case\n") == 10
 
 
 def test_when_no_case_can_be_scored_nothing_is_decided(cli, tmp_path):

@@ -120,7 +120,7 @@ def test_unscored_cases_are_left_out_since_other_gates_speak_of_them(status):
 
 def test_a_handful_of_cases_is_asked_for():
     few = {"ECE": OLD["ECE"][: MIN_PAIRS - 1]}
-    assert "Only 4 cases have a value in both tables; the comparison needs 5" in compared(few, few).message
+    assert "Only 4 cases with a value in both tables; the comparison needs 5" in compared(few, few).message
 
 
 def test_infinite_values_are_an_error():

@@ -96,8 +96,8 @@ def test_a_warning_never_fails():
     ("gate", "values", "settings", "message"),
     [
         ("mean(NLL) <= 1", {"ECE": ECE}, {}, "holds no NLL, only ECE. Score it with --metrics NLL"),
-        ("mean(ECE) <= 1", {"ECE": [EMPTY, EMPTY]}, {}, "0 cases have a value, without 2 undefined; the gate needs 1"),
-        ("mean(ECE) <= 1", {"ECE": ECE}, {"min_cases": 5}, "4 cases have a value; the gate needs 5"),
+        ("mean(ECE) <= 1", {"ECE": [EMPTY, EMPTY]}, {}, "0 cases with a value, without 2 undefined; the gate needs 1"),
+        ("mean(ECE) <= 1", {"ECE": ECE}, {"min_cases": 5}, "4 cases with a value; the gate needs 5"),
         ("mean(ECE) <= 1", {"ECE": ECE}, {"signature": "guo|x"}, "another protocol than the gates are for: paper|"),
         ("n_failed <= 0", {"ECE": ECE}, {"signature": "guo|x"}, "another protocol"),
         ("n_empty <= 0", {"ECE": ECE}, {}, "holds no overlap or distance"),

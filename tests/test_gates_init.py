@@ -8,6 +8,7 @@ from gates_helpers import EMPTY, SIGNATURE, rows_of, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibeval.errors import TableError
 from calibeval.gates.baseline import compare
 from calibeval.gates.evaluate import evaluate_gates
 from calibeval.gates.init import draft
@@ -38,6 +39,11 @@ def test_bounds_are_todays_values_made_worse_by_a_tenth_of_the_way_to_perfect_an
     assert {m.metric: m.margin for m in policy_of_draft(scores_of(values)).margins} == {
         "DSC": 0.02, "HD95": 0.4, "ECE": 0.008, "gap": 0.005,
     }  # fmt: skip
+
+
+def test_nothing_is_drafted_from_cases_without_values():
+    with pytest.raises(TableError, match="no case has a value, so there is nothing to draft gates from"):
+        draft(scores_of({"DSC": [EMPTY, EMPTY]}, statuses={0: "failed", 1: "failed"}))
 
 
 def test_comments_tell_value_interval_and_number_of_cases():

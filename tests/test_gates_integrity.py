@@ -88,6 +88,20 @@ def test_each_fault_breaks_its_own_rule_and_no_other(folders, change, rule, prob
     assert found[rule].advice
 
 
+def test_a_case_counts_only_for_the_rules_that_it_was_asked(folders):
+    preds, labels = folders
+    (preds / "a.nii.gz").unlink()
+    (preds / "b.nii.gz").write_bytes(b"")
+    outcomes = {o.name.partition(":")[0]: o for o in check_files(plan_files(preds, labels))[1]}
+    assert {rule: o.message for rule, o in outcomes.items() if o.status == "passed"} == {
+        "extra": "3 cases",
+        **dict.fromkeys(("layout", "geometry", "finite", "range", "sum", "one_hot", "truncated"), "1 of 3 cases"),
+    }
+    (preds / "c.nii.gz").write_bytes(b"")
+    outcomes = {o.name.partition(":")[0]: o for o in check_files(plan_files(preds, labels))[1]}
+    assert (outcomes["sum"].status, outcomes["sum"].message) == ("skipped", "no case came so far; see the rules above")
+
+
 def test_missing_and_extra_cases(folders):
     preds, labels = folders
     (preds / "b.nii.gz").rename(preds / "z.nii.gz")

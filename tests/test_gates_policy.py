@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibeval.errors import UsageError
-from calibeval.gates.policy import AGGREGATES, COUNTS, Gate, Margin, Policy, parse_gate, parse_margin, read_policy
+from calibeval.gates.policy import (
+    AGGREGATES,
+    COUNTS,
+    Gate,
+    Margin,
+    Policy,
+    parse_gate,
+    parse_margin,
+    parse_margin_option,
+    read_policy,
+)
 from calibeval.metrics import METRICS
 
 
@@ -42,6 +52,8 @@ def test_gates_are_read(text, expected):
         ("p0(ECE) <= 1", "unknown aggregate 'p0'"),
         ("p100(ECE) <= 1", "unknown aggregate 'p100'"),
         ("mean <= 1", "mean of which metric?"),
+        ("p95 <= 1", "p95 of which metric?"),
+        ("ECE <= 1", "expected AGGREGATE(METRIC) <= BOUND"),
         ("pooled(HD95) <= 1", "HD95 has no pooled number"),
         ("mean(ECE) <= five", "the bound 'five' is no number"),
         ("mean(ECE) <= nan", "the bound 'nan' is no number"),
@@ -80,7 +92,8 @@ def test_margins():
         ("DSC", -0.1, "how much worse"),
         ("DSC", "inf", "how much worse"),
         ("DSC", "x", "is no number"),
-        ("", "DSC", "expected METRIC=MARGIN"),
+        ("DSC", True, "how much worse"),
+        ("", "DSC", "expected METRIC=NUMBER"),
         ("XYZ", 1, "unknown metric"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -143,7 +156,11 @@ def test_pyproject_is_read_where_no_file_is_named(tmp_path):
         ("min_cases = true", "expected int"),
         ("min_cases = 0", "min_cases must be 1 or more"),
         ("alpha = 0.5", "alpha between 0 and 0.5"),
-        ('margins = { DSC = "wide" }', "'wide' is no number"),
+        ('margins = { DSC = "wide" }', "gates.toml: Margin DSC=wide: 'wide' is no number"),
+        ("margins = { DSC = true }", "how much worse"),
+        ('fail = ["mean(EC) <= 1"]', "gates.toml: Gate 'mean(EC) <= 1': unknown metric 'EC'"),
+        ('integrity = { argmx = "warn" }', "gates.toml: integrity rule argmx = 'warn': expected one of missing"),
+        ('integrity = { argmax = "on" }', "integrity rule argmax = 'on'"),
         ("fail = [", "is no valid TOML"),
     ],
 )
@@ -153,6 +170,17 @@ def test_a_bad_file_is_refused_by_name(tmp_path, text, message):
     with pytest.raises(UsageError) as error:
         read_policy(path, tmp_path)
     assert message in str(error.value)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    (tmp_path / "gates.toml").write_text('fail = ["n_failed <= 0"]', encoding="utf-8-sig")
+    assert [str(gate) for gate in read_policy(tmp_path / "gates.toml", tmp_path).gates] == ["n_failed <= 0"]
+
+
+def test_a_margin_of_the_command_line():
+    assert parse_margin_option("DSC[LV]=0.02") == Margin("DSC", "LV", 0.02)
+    with pytest.raises(UsageError, match=r"Margin 'DSC 0.1': expected METRIC=NUMBER"):
+        parse_margin_option("DSC 0.1")
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -114,13 +114,14 @@ def check(
         _write_draft(inputs, gates or Path("gates.toml"), method, force=force)
         return
     formats = {path: format_of(path) for path in out or []}
-    policy = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
+    policy, notes = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
     explicit = bool(gates or gate or warn or baseline)
     if inputs.is_table:
         report = _check_table(inputs, policy)
     else:
         files = integrity or (labels is None and not explicit)
         report = _check_predictions(inputs, policy, protocol, files=files, scores=explicit or labels is not None)
+    report = replace(report, notes=(*report.notes, *notes))
     _emit(report, format_, formats, quiet=quiet)
     raise typer.Exit(report.exit_code)
 
@@ -160,20 +161,31 @@ def _refuse_contradictions(
 
 def _policy(
     inputs: _Inputs, path: Path | None, gates: list[str], warns: list[str], margins: list[str], method: str
-) -> Policy:
-    """All that is asked for: from the gates file or pyproject.toml, and beside it from options."""
-    from calibeval.gates.policy import parse_gate, parse_margin, read_policy
+) -> tuple[Policy, tuple[str, ...]]:
+    """All that is asked for, from a file and beside it from options; and notes on what is passed over."""
+    from calibeval.cli.check_score import check_options
+    from calibeval.gates.policy import parse_gate, parse_margin_option, read_policy
 
     found = read_policy(path, Path.cwd())
+    check_options(found)
     policy = found.extended(
         [*(parse_gate(text) for text in gates), *(parse_gate(text, "warn") for text in warns)],
-        [parse_margin(name, number) for name, _, number in (text.rpartition("=") for text in margins)],
+        map(parse_margin_option, margins),
     )
+    policy = replace(policy, method=method or policy.method)
     if inputs.baseline is None:
-        return replace(policy, method=method or policy.method, margins=())
+        unused = (f"the margins of {policy.source} need --baseline and were not compared",)
+        return replace(policy, margins=()), unused if policy.margins else ()
     if not policy.margins:
         raise UsageError("How much worse than the baseline may what be? Give --margin, as in DSC=0.01, or [margins].")
-    return replace(policy, method=method or policy.method)
+    return policy, ()
+
+
+def _refuse_other_files(path: Path) -> None:
+    from calibeval.io.arrays import READERS, suffix_of
+
+    if path.is_file() and not suffix_of(path):
+        raise UsageError(f"{path}: expected a results table (.csv), or predictions ({' '.join(READERS)}).")
 
 
 def _check_table(inputs: _Inputs, policy: Policy) -> Report:
@@ -187,6 +199,7 @@ def _check_predictions(inputs: _Inputs, policy: Policy, protocol: str | None, *,
     """Check the files, then score them and decide the gates, as far as each is asked for."""
     from calibeval.gates.report import Report
 
+    _refuse_other_files(inputs.results)
     scores = scores and bool(policy.gates or policy.margins)
     if not files and not scores:
         _refuse_no_gates(inputs, policy)
@@ -266,19 +279,16 @@ def _emit(report: Report, format_: str, files: dict[Path, str], *, quiet: bool) 
     from calibeval.gates.formats import FORMATS, append_step_summary, as_text
     from calibeval.table import atomic_path
 
+    if not quiet:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as CI systems read it, whatever the console's own encoding
+        on_terminal = format_ == "text" and sys.stdout.isatty()
+        sys.stdout.write(as_text(report, _paint) if on_terminal else FORMATS[format_](report))
     for path, name in files.items():
         with atomic_path(path) as temporary:
             temporary.write_text(FORMATS[name](report), encoding="utf-8", newline="\n")
     if format_ == "github":
         append_step_summary(report)
-    if quiet:
-        return
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # as CI systems read it, whatever the console's own encoding
-    if format_ == "text" and sys.stdout.isatty():
-        sys.stdout.write(as_text(report, _paint))
-    else:
-        sys.stdout.write(FORMATS[format_](report))
 
 
 def _paint(status: str, text: str) -> str:

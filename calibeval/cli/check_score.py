@@ -52,11 +52,25 @@ _JOB_OPTIONS: dict[str, tuple[str, type]] = {
 _OPTIONS = {**_PROTOCOL_OPTIONS, **_JOB_OPTIONS, "protocol": ("protocol", str), "metrics": ("metrics", str)}
 
 
+def check_options(policy: Policy) -> None:
+    """Refuse options that `calibeval score` does not have, also where nothing is to be scored this time.
+
+    Raises:
+        UsageError: an unknown option, or a value of the wrong kind.
+    """
+    for name, value in policy.score.items():
+        if name not in _OPTIONS:
+            raise UsageError(f"{policy.source}: unknown option {name!r} of score. Known: {', '.join(_OPTIONS)}.")
+        kind = _OPTIONS[name][1]
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+            raise UsageError(f"{policy.source}: score option {name} is {value!r}; expected {kind.__name__}.")
+
+
 def plan_scoring(predictions: Path, labels: Path | None, policy: Policy, protocol: str | None) -> ScoreJob:
     """Plan the scoring of one method, of the metrics that the gates ask for.
 
     Raises:
-        UsageError: an unknown option, several methods and none is named, or what `plan_job` refuses.
+        UsageError: several methods and none is named, or what `plan_job` refuses.
     """
     from calibeval.scoring.job import plan_job
 
@@ -112,22 +126,13 @@ def one_method(pairings: Mapping[str, Any], method: str, predictions: Path) -> d
 
 
 def _take(policy: Policy, options: dict[str, tuple[str, type]]) -> dict[str, Any]:
-    """The options of a kind that the policy gives, by keyword; an unknown or mistyped one is an error."""
+    """The options of a kind that the policy gives, by keyword."""
     taken = {}
     for name, value in policy.score.items():
-        _refuse_mistyped(policy, name, value)
         if name in options:
             keyword, kind = options[name]
             taken[keyword] = tuple(value) if kind is list else value
     return taken
-
-
-def _refuse_mistyped(policy: Policy, name: str, value: Any) -> None:
-    if name not in _OPTIONS:
-        raise UsageError(f"{policy.source}: unknown option {name!r} of score. Known: {', '.join(_OPTIONS)}.")
-    kind = _OPTIONS[name][1]
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        raise UsageError(f"{policy.source}: score option {name} is {value!r}; expected {kind.__name__}.")
 
 
 def _protocol(policy: Policy, named: str | None) -> Protocol:

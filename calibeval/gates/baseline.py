@@ -24,7 +24,7 @@ from calibeval.bootstrap import resample
 from calibeval.errors import TableError
 from calibeval.gates.evaluate import differing_parts
 from calibeval.gates.policy import Margin, Policy, name_of
-from calibeval.gates.report import LISTED, CaseValue, Outcome
+from calibeval.gates.report import LISTED, CaseValue, Outcome, count_cases
 from calibeval.gates.scores import (
     UNSCORED,
     CaseKey,
@@ -101,7 +101,7 @@ def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, po
     mean, limit = float(worse.mean()), mean_upper_bound(worse, policy.alpha)
     passed = limit <= margin.margin
     message = "; ".join(
-        (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), f"{worse.size} cases", *notes)
+        (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), count_cases(worse.size), *notes)
     )
     order = [int(i) for i in np.argsort(-worse, kind="stable")[:LISTED] if worse[i] > 0]
     worst = tuple(CaseValue(show_case(cases[i], scores), float(after[i]), float(before[i])) for i in order)
@@ -135,7 +135,9 @@ def _paired(
     _refuse_lost_values(scores, baseline, margin, new, before)
     needed = max(MIN_PAIRS, policy.min_cases)
     if both.sum() < needed:
-        raise TableError(f"Only {both.sum()} cases have a value in both tables; the comparison needs {needed}.")
+        raise TableError(
+            f"Only {count_cases(int(both.sum()))} with a value in both tables; the comparison needs {needed}."
+        )
     if not (np.isfinite(new.values[both]).all() and np.isfinite(before[both]).all()):
         raise TableError(f"{margin.metric} is infinite in some case, so that no mean says anything. Use --empty worst.")
     cases = [case for case, kept in zip(new.cases, both, strict=True) if kept]

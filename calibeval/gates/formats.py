@@ -128,14 +128,21 @@ def format_of(path: Path) -> str:
 
 
 def append_step_summary(report: Report) -> None:
-    """Append the Markdown to the file that `$GITHUB_STEP_SUMMARY` names, if it does, within GitHub's limit."""
+    """Append the Markdown to the file that `$GITHUB_STEP_SUMMARY` names, if it does, within GitHub's limit.
+
+    Raises:
+        UsageError: that file cannot be written.
+    """
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     if not name:
         return
     path = Path(name)
-    used = path.stat().st_size if path.exists() else 0
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(shorten(as_markdown(report), SUMMARY_BYTES - used))
+    try:
+        used = path.stat().st_size if path.exists() else 0
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(shorten(as_markdown(report), SUMMARY_BYTES - used))
+    except OSError as error:
+        raise UsageError(f"$GITHUB_STEP_SUMMARY names {name}, which cannot be written: {error.strerror}.") from error
 
 
 def shorten(text: str, limit: int) -> str:

@@ -34,7 +34,12 @@ def draft(scores: ScoreTable, *, named_method: bool = False) -> str:
     Args:
         scores: of one method.
         named_method: the user named the method, so the gates are for that one.
+
+    Raises:
+        TableError: no case has a value, so every bound would be made up.
     """
+    if scores.frame["value"].isna().all():
+        raise TableError(f"{scores.name}: no case has a value, so there is nothing to draft gates from.")
     method = f"method = {json.dumps(scores.method, ensure_ascii=False)}"
     names = [name for name in METRICS if name in set(scores.frame["metric"])]
     return "\n".join(

@@ -10,38 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from calibeval.errors import UsageError
 from calibeval.gates.case_files import Problem, Task, check_case, died
-from calibeval.gates.report import Finding, Outcome, Status
+from calibeval.gates.report import Finding, Outcome, Status, count_cases
+from calibeval.gates.rules import BLOCKING, RULES, check_severities
 from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, make_scheme
 from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
 from calibeval.scoring.workers import run_tasks
-
-
-class Rule(NamedTuple):
-    """One thing that must hold, and what happens when it does not."""
-
-    severity: str
-    text: str
-
-
-RULES: dict[str, Rule] = {
-    "missing": Rule("fail", "every expected case has a prediction"),
-    "extra": Rule("warn", "every prediction belongs to an expected case"),
-    "readable": Rule("fail", "files are whole"),
-    "layout": Rule("fail", "shape, type, classes and labels are as expected"),
-    "geometry": Rule("fail", "predictions lie where the image or label lies"),
-    "finite": Rule("fail", "no probability is NaN or infinite"),
-    "range": Rule("fail", "probabilities lie in [0, 1]"),
-    "sum": Rule("fail", "probabilities sum to 1 over the classes"),
-    "one_hot": Rule("fail", "probabilities are not all 0 or 1"),
-    "truncated": Rule("fail", "foreground probabilities below 0.5 were not cut off"),
-    "argmax": Rule("fail", "the label map beside the probabilities is their argmax"),
-}
-SEVERITIES = ("fail", "warn", "off")
 
 
 @dataclass(frozen=True)
@@ -92,13 +68,8 @@ def plan_files(
     Raises:
         UsageError: nothing there, or names that fit in more than one way; an unknown rule or severity.
     """
-    chosen = {name: rule.severity for name, rule in RULES.items()}
-    for name, severity in (severities or {}).items():
-        if name not in RULES or severity not in SEVERITIES:
-            raise UsageError(
-                f"Integrity rule {name} = {severity!r}: expected one of {', '.join(RULES)} to be fail, warn or off."
-            )
-        chosen[name] = severity
+    given = severities or {}
+    check_severities(given)
     methods = find_methods(predictions)
     pairings = {}
     for method, folder in methods.items():
@@ -110,7 +81,7 @@ def plan_files(
         scheme or make_scheme([*folders, *methods.values()]),
         options or ReadOptions(),
         bool(labels or images),
-        chosen,
+        {name: given.get(name, rule.severity) for name, rule in RULES.items()},
     )
 
 
@@ -140,7 +111,8 @@ def check_files(
         for file, problem in pairs
         if problem.rule == rule and plan.severities[rule] != "off"
     ]
-    return findings, [_outcome(rule, plan, findings) for rule in RULES]
+    broken = {i: {problem.rule for problem in found} for i, found in problems.items()}
+    return findings, [_outcome(rule, plan, findings, _looked_at(rule, broken)) for rule in RULES]
 
 
 _EXTRA = Problem("extra", "no case expects this prediction.", "Remove it, or add its image or label.")
@@ -150,13 +122,25 @@ def _file(paths: CasePaths) -> str:
     return str(paths.prediction[0] if paths.prediction else paths.reference or paths.case)
 
 
-def _outcome(rule: str, plan: FilePlan, findings: list[Finding]) -> Outcome:
+def _looked_at(rule: str, broken: Mapping[int, set[str]]) -> int:
+    """Number of cases that a rule was asked of: those that broke no earlier rule that ends the look at a case."""
+    if rule == "extra":  # asked of the folder
+        return len(broken)
+    names = list(RULES)
+    earlier = set(names[: names.index(rule)]) & set(BLOCKING)
+    return sum(not rules & earlier for rules in broken.values())
+
+
+def _outcome(rule: str, plan: FilePlan, findings: list[Finding], looked_at: int) -> Outcome:
     name = f"{rule}: {RULES[rule].text}"
     found = [finding for finding in findings if finding.rule == rule]
     if reason := _not_asked(rule, plan):
         return Outcome(name, "integrity", "skipped", reason)
+    if not found and not looked_at:
+        return Outcome(name, "integrity", "skipped", "no case came so far; see the rules above")
     if not found:
-        return Outcome(name, "integrity", "passed", f"{len(plan.cases)} cases", 0.0)
+        partly = "" if looked_at == len(plan.cases) else f"{looked_at} of "
+        return Outcome(name, "integrity", "passed", partly + count_cases(len(plan.cases)), 0.0)
     first = f"{found[0].file}: {found[0].problem}" + (f" {found[0].advice}" if found[0].advice else "")
     more = f" And {len(found) - 1} more." if len(found) > 1 else ""
     status: Status = "failed" if plan.severities[rule] == "fail" else "warned"

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from calibeval.errors import UsageError
+from calibeval.gates.rules import check_severities
 from calibeval.metrics import METRICS, select_metrics
 from calibeval.table import ALL, MEAN
 
@@ -51,6 +52,8 @@ _GATE = re.compile(
     r"\s*(?P<comparison><=|>=|==|<|>)\s*(?P<bound>\S+)"
 )
 _MARGIN = re.compile(rf"{_METRIC}\s*")
+_EXPECTED_GATE = "expected AGGREGATE(METRIC) <= BOUND, as in 'mean(ECE) <= 0.05', or n_failed <= 0."
+_EXPECTED_MARGIN = "expected METRIC=NUMBER, as in DSC=0.01 or 'DSC[LV]=0.02'."
 
 
 class Gate(NamedTuple):
@@ -141,14 +144,16 @@ def parse_gate(text: str, severity: Severity = "fail") -> Gate:
     """
     match = _GATE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"Gate {text!r}: expected AGGREGATE(METRIC) <= BOUND, as in 'mean(ECE) <= 0.05'.")
+        raise UsageError(f"Gate {text!r}: {_EXPECTED_GATE}")
     aggregate = match["aggregate"].lower()
     if match["metric"]:
         metric, class_name = _metric_and_class(match, f"Gate {text!r}")
     elif aggregate in COUNTS:
         metric, class_name = "", ""
-    else:
+    elif aggregate in AGGREGATES or _PERCENTILE.fullmatch(aggregate):
         raise UsageError(f"Gate {text!r}: {aggregate} of which metric? As in '{aggregate}(ECE) <= 0.05'.")
+    else:
+        raise UsageError(f"Gate {text!r}: {_EXPECTED_GATE}")
     gate = Gate(
         aggregate, metric, class_name, bool(match["bar"]), match["comparison"], _bound(match["bound"], text), severity
     )
@@ -171,15 +176,27 @@ def parse_margin(name: str, margin: str | float) -> Margin:
     where = f"Margin {name}={margin}"
     match = _MARGIN.fullmatch(name.strip())
     if match is None:
-        raise UsageError(f"{where}: expected METRIC=MARGIN, as in DSC=0.01 or 'DSC[LV]=0.02'.")
+        raise UsageError(f"{where}: {_EXPECTED_MARGIN}")
     metric, class_name = _metric_and_class(match, where)
     try:
-        number = float(margin)
+        number = math.nan if isinstance(margin, bool) else float(margin)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {margin!r} is no number.") from error
     if not 0 <= number < math.inf:
         raise UsageError(f"{where}: a margin is how much worse a metric may be: 0 or more, in its unit.")
     return Margin(metric, class_name, number)
+
+
+def parse_margin_option(text: str) -> Margin:
+    """Read `METRIC=NUMBER`, as given on the command line.
+
+    Raises:
+        UsageError: as `parse_margin`, or there is no `=`.
+    """
+    name, equals, number = text.rpartition("=")
+    if not equals:
+        raise UsageError(f"Margin {text!r}: {_EXPECTED_MARGIN}")
+    return parse_margin(name, number)
 
 
 def _metric_and_class(match: re.Match[str], where: str) -> tuple[str, str]:
@@ -207,7 +224,7 @@ def _bound(text: str, gate: str) -> str:
             return text
     except ValueError:
         pass
-    raise UsageError(f"Gate {gate!r}: the bound {text!r} is no number.")
+    raise UsageError(f"Gate {gate!r}: the bound {text!r} is no number like 0.05.")
 
 
 def read_policy(path: Path | None, folder: Path) -> Policy:
@@ -230,7 +247,7 @@ def read_policy(path: Path | None, folder: Path) -> Policy:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). `calibeval check --init` writes one.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -267,12 +284,17 @@ def make_policy(keys: Any, source: str) -> Policy:
     policy = Policy(source=source, **plain)
     if policy.min_cases < 1 or not 0 < policy.alpha < 0.5:
         raise UsageError(f"{source}: min_cases must be 1 or more, and alpha between 0 and 0.5.")
-    gates = [*_gates(keys, "fail", source), *_gates(keys, "warn", source)]
-    return policy.extended(gates, [parse_margin(name, margin) for name, margin in keys.get("margins", {}).items()])
+    check_severities(policy.integrity, source)
+    try:
+        gates = [*_gates(keys, "fail"), *_gates(keys, "warn")]
+        margins = [parse_margin(name, margin) for name, margin in keys.get("margins", {}).items()]
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from error
+    return policy.extended(gates, margins)
 
 
-def _gates(keys: dict[str, Any], severity: Severity, source: str) -> list[Gate]:
+def _gates(keys: dict[str, Any], severity: Severity) -> list[Gate]:
     texts = keys.get(severity, [])
     if not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{source}: {severity} must be a list of gates in quotes.")
+        raise UsageError(f"{severity} must be a list of gates in quotes.")
     return [parse_gate(text, severity) for text in texts]
