@@ -172,6 +172,14 @@ def test_formats_of_stdout_and_files(cli, table, tmp_path):
     assert (tmp_path / "x.txt").read_text() == cli(*arguments).out
 
 
+def test_junit_without_its_library_is_refused_before_the_work(cli, table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "junitparser", None)
+    for arguments in (("--format", "junit"), ("--out", "x.xml")):
+        done = cli("check", table, "--gate", "mean(ECE) <= 0.01", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert "pip install 'calibeval[junit]'" in done.err
+
+
 def test_github_annotates_and_appends_the_summary(cli, table, tmp_path, monkeypatch):
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
@@ -392,6 +400,7 @@ def action_script():
 @pytest.mark.parametrize(("bound", "code"), [("0.05", 0), ("0.001", 1)])
 def test_the_action_runs_as_on_github(table, tmp_path, bound, code):
     (tmp_path / "my gates.toml").write_text(f'fail = ["mean(ECE) <= {bound}"]\n')
+    (tmp_path / "calibeval.py").write_text("raise SystemExit('a script of the user is no module of ours')")
     environment = {
         **os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RESULTS": "new.csv", "LABELS": "", "IMAGES": "", "GATES": "my gates.toml", "BASELINE": "new.csv",

@@ -107,6 +107,7 @@ def check(
     and no gate speaks of them.
     """
     from calibeval.gates.formats import format_of
+    from calibeval.gates.junit import check_junit
 
     inputs = _Inputs(results, labels, images, baseline, table, workers, quiet)
     _refuse_contradictions(inputs, integrity=integrity, protocol=protocol, init=init, margins=margin)
@@ -114,6 +115,8 @@ def check(
         _write_draft(inputs, gates or Path("gates.toml"), method, force=force)
         return
     formats = {path: format_of(path) for path in out or []}
+    if "junit" in (format_, *formats.values()):
+        check_junit()
     policy, notes = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
     explicit = bool(gates or gate or warn or baseline)
     if inputs.is_table:

@@ -16,16 +16,27 @@ from calibeval.gates.report import Finding, Outcome, Report, findings_of
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML cannot hold
 
 
+def check_junit() -> None:
+    """Refuse, before the work, what could not be written after it.
+
+    Raises:
+        MissingExtraError: junitparser is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("junitparser") is None:
+        raise MissingExtraError("junitparser", "junit")
+
+
 def as_junit(report: Report) -> str:
     """Give the XML.
 
     Raises:
         MissingExtraError: junitparser is not installed.
     """
-    try:
-        from junitparser import JUnitXml, TestSuite
-    except ImportError as error:
-        raise MissingExtraError("junitparser", "junit") from error
+    check_junit()
+    from junitparser import JUnitXml, TestSuite
+
     xml = JUnitXml("calibeval check")
     for kind in dict.fromkeys(outcome.kind for outcome in report.outcomes):
         suite = TestSuite(f"calibeval.{kind}")
