@@ -161,6 +161,16 @@ def test_integers_are_read_as_parts_of_their_range(dtype, full, tmp_path, scored
     assert found(scored(preds, labels, "--metrics", "all")) == pytest.approx(expected(fifths, label), rel=1e-12)
 
 
+def test_integers_may_be_cut_instead_of_rounded(tmp_path, scored):
+    """As `(p * 255).astype(np.uint8)` does, so that the classes sum to less than 255 nearly everywhere."""
+    maps = np.random.default_rng(0).dirichlet(np.ones(len(NAMES)), size=LABEL.shape).transpose(3, 0, 1, 2)
+    preds, labels = put_label(tmp_path)
+    cut = (maps * 255).astype(np.uint8)
+    assert cut.sum(axis=0, dtype=int).mean() < 254
+    write_npz(preds / "c.npz", probabilities=cut)
+    assert set(scored(preds, labels)["status"]) == {"ok"}
+
+
 def test_scale_divides_what_no_type_tells(tmp_path, scored):
     preds, labels = put_label(tmp_path)
     write_npz(preds / "c.npz", probabilities=(PROBABILITIES * 64).astype(np.int16))

@@ -178,7 +178,10 @@ def sigmoid_source(logits: PlaneSource) -> PlaneSource:
 
 
 def _scaled(source: PlaneSource, file: ArrayFile, scale: float | None) -> PlaneSource:
-    """Apply the scale of the header or of the type; its result is float64, as exact as the stored integers."""
+    """Apply the scale of the header or of the type; its result is float64, as exact as the stored integers.
+
+    Integers may have been cut rather than rounded, so each class may lack up to one step of the sum.
+    """
     if scale is None and not file.scaled:
         return source
     factor, offset = (file.slope, file.intercept) if scale is None else (1 / scale, 0.0)
@@ -190,7 +193,7 @@ def _scaled(source: PlaneSource, file: ArrayFile, scale: float | None) -> PlaneS
         return exact / scale if scale is not None else exact * factor + offset
 
     converted = source.map(convert)
-    return replace(converted, dtype=wide, tolerance=max(source.tolerance, step * source.classes / 2))
+    return replace(converted, dtype=wide, tolerance=max(source.tolerance, step * source.classes))
 
 
 def _stream_source(file: ArrayFile, classes: int, shape: tuple[int, ...]) -> PlaneSource:
