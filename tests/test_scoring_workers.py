@@ -1,5 +1,6 @@
 """Running tasks in processes: all of them, whatever dies."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -70,6 +71,23 @@ def test_a_caller_who_has_enough_waits_for_nobody():
     assert next(tasks) == (0, None)
     tasks.close()
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="there is no such server")
+def test_ctrl_c_while_workers_start_is_left_to_the_parent():
+    """A terminal sends it to all processes; a server that has just started would die with a traceback."""
+    script = textwrap.dedent("""
+        import os, signal
+        from multiprocessing import forkserver
+        from calibeval.scoring.workers import _context, run_tasks
+
+        if __name__ == "__main__":
+            _context()
+            os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)
+            print(sorted(run_tasks(abs, [-1, 2, -3], 2, print)))
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[(0, 1), (1, 2), (2, 3)]\n", "")
 
 
 def test_cores_and_memory_are_known_here():

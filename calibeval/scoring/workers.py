@@ -78,8 +78,17 @@ def _run_pool(
 
 def _context() -> multiprocessing.context.BaseContext:
     """Fork from a small server where there is one: forking a process with threads can lock up."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # before the signal is blocked, since it ends by unblocking it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()  # inherits that Ctrl-C is left to us
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return multiprocessing.get_context("forkserver")
 
 
 def _start_worker() -> None:
