@@ -1,6 +1,6 @@
 """The 2-D networks by name: from images (B, channels, H, W) to logits (B, classes, H, W).
 
-H and W must be multiples of the network's `divisor`; `calibeval.train.predict` pads slices to it and crops again.
+H and W must be what `Backbone.fit` gives; `calibeval.train.predict` pads slices to that and crops again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,25 @@ class Network(NamedTuple):
 
 
 class Backbone(NamedTuple):
-    """A network's maker, its default width, and what height and width must be multiples of."""
+    """A kind of network.
+
+    Attributes:
+        build: makes one.
+        width: filters at full resolution, unless chosen otherwise.
+        divisor: what height and width must be multiples of.
+        smallest: height and width; normalisation needs more than one value at the lowest resolution.
+        about: one line.
+    """
 
     build: Callable[[Network], nn.Module]
     width: int
     divisor: int
+    smallest: int
     about: str
+
+    def fit(self, length: int) -> int:
+        """Smallest height or width that the network takes and that holds `length` pixels."""
+        return max(self.smallest, -(-length // self.divisor) * self.divisor)
 
 
 def build_network(network: Network) -> nn.Module:
@@ -123,9 +136,9 @@ def _dynunet(network: Network) -> nn.Module:
 
 
 BACKBONES: dict[str, Backbone] = {
-    "unet": Backbone(_unet, 32, 8, "U-Net with batch normalisation, 4 levels; 1.9 M parameters"),
+    "unet": Backbone(_unet, 32, 8, 16, "U-Net with batch normalisation, 4 levels; 1.9 M parameters"),
     "unet-nacl": Backbone(
-        _unet_nacl, 32, 32, "the NACL code's U-Net without normalisation, 5 levels; 7.85 M parameters"
+        _unet_nacl, 32, 32, 32, "the NACL code's U-Net without normalisation, 5 levels; 7.85 M parameters"
     ),
-    "dynunet": Backbone(_dynunet, 32, 16, "MONAI's DynUNet with instance normalisation, 5 levels; 7.8 M parameters"),
+    "dynunet": Backbone(_dynunet, 32, 16, 32, "MONAI's DynUNet, instance normalisation, 5 levels; 7.8 M parameters"),
 }

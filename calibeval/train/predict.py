@@ -23,7 +23,7 @@ from calibeval.io.classes import ClassScheme
 from calibeval.statistics import IGNORED
 from calibeval.train.cases import Case, Volume, read_volume
 from calibeval.train.checkpoint import Checkpoint, file_hash, load_network, read_checkpoint, write_bytes
-from calibeval.train.models import BACKBONES
+from calibeval.train.models import BACKBONES, Backbone
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device
 
@@ -65,7 +65,7 @@ def predict_cases(
     checkpoint = read_checkpoint(checkpoint_path)
     target = choose_device(device)
     network = load_network(checkpoint, checkpoint_path).to(target)
-    predict = Predictor(network, BACKBONES[checkpoint.network.backbone].divisor, target, batch_size, tta)
+    predict = Predictor(network, BACKBONES[checkpoint.network.backbone], target, batch_size, tta)
     done: list[str] = []
     failures: list[InputError] = []
     for case in cases:
@@ -102,16 +102,16 @@ class Predictor:
 
     Args:
         network: from padded slices to logits.
-        divisor: of the network's input size.
+        backbone: of the network.
         device: of the network.
         batch_size: slices per forward pass.
         tta: key of `TTA`.
     """
 
     def __init__(
-        self, network: nn.Module, divisor: int, device: torch.device, batch_size: int, tta: str = "none"
+        self, network: nn.Module, backbone: Backbone, device: torch.device, batch_size: int, tta: str = "none"
     ) -> None:
-        self.network, self.divisor, self.device = network, divisor, device
+        self.network, self.backbone, self.device = network, backbone, device
         self.batch_size, self.flips = batch_size, TTA[tta]
 
     @torch.inference_mode()
@@ -123,13 +123,13 @@ class Predictor:
 
     def _probabilities(self, slices: Tensor) -> Tensor:
         height, width = slices.shape[2:]
-        padded = _pad_to_multiple(slices, self.divisor)
+        padded = _pad(slices, self.backbone)
         maps = [self.network(padded.flip(axes)).float().softmax(dim=1).flip(axes) for axes in self.flips]
         return torch.stack(maps).mean(dim=0)[:, :, :height, :width]
 
 
-def _pad_to_multiple(slices: Tensor, divisor: int) -> Tensor:
-    height, width = (-size % divisor for size in slices.shape[2:])
+def _pad(slices: Tensor, backbone: Backbone) -> Tensor:
+    height, width = (backbone.fit(size) - size for size in slices.shape[2:])
     low = slices.amin(dim=(2, 3), keepdim=True)
     return functional.pad(slices - low, (0, width, 0, height)) + low
 

@@ -20,7 +20,7 @@ from calibeval.train.config import TrainConfig
 from calibeval.train.folds import Split, split_cases
 from calibeval.train.loss_base import SegmentationLoss
 from calibeval.train.losses import build_loss
-from calibeval.train.models import BACKBONES, Network, build_network
+from calibeval.train.models import BACKBONES, Backbone, Network, build_network
 from calibeval.train.slices import EpochOrder, SliceSet
 from calibeval.train.team import Team
 
@@ -116,7 +116,7 @@ def make_plan(config: TrainConfig) -> Plan:
         raise UsageError(f"Unknown backbone {config.backbone!r}. Known: {', '.join(BACKBONES)}.")
     backbone = BACKBONES[config.backbone]
     network = Network(config.backbone, config.width or backbone.width, channels, len(classes))
-    return Plan(data, split, classes, network, _choose_size(config, train, backbone.divisor), train, val)
+    return Plan(data, split, classes, network, _choose_size(config, train, backbone), train, val)
 
 
 def open_session(config: TrainConfig, plan: Plan, team: Team, resume: Checkpoint | None, path: Path) -> Session:
@@ -227,13 +227,16 @@ def _class_names(data: DataSet, volumes: Sequence[Volume]) -> tuple[str, ...]:
     return data.scheme.with_classes(max(highest, 1) + 1).names
 
 
-def _choose_size(config: TrainConfig, volumes: Sequence[Volume], divisor: int) -> tuple[int, int]:
+def _choose_size(config: TrainConfig, volumes: Sequence[Volume], backbone: Backbone) -> tuple[int, int]:
     if config.size == (0, 0):
         largest = (max(volume.image.shape[axis] for volume in volumes) for axis in (2, 3))
-        height, width = (min(-(-size // divisor) * divisor, _LARGEST_AUTO_SIZE) for size in largest)
+        height, width = (min(backbone.fit(size), _LARGEST_AUTO_SIZE) for size in largest)
         return height, width
-    if any(size % divisor for size in config.size):
-        raise UsageError(f"--size {config.size[0]}x{config.size[1]}: {config.backbone} needs multiples of {divisor}.")
+    if any(size != backbone.fit(size) for size in config.size):
+        raise UsageError(
+            f"--size {config.size[0]}x{config.size[1]}: {config.backbone} needs multiples of {backbone.divisor}, "
+            f"{backbone.smallest} at least."
+        )
     return config.size
 
 

@@ -1,10 +1,12 @@
 """Networks: shapes, sizes, and refusals."""
 
+import numpy as np
 import pytest
 import torch
 
 from calibeval.errors import UsageError
 from calibeval.train.models import BACKBONES, Network, build_network
+from calibeval.train.predict import Predictor
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -13,6 +15,19 @@ def test_logits_for_every_pixel(backbone, channels, classes):
     divisor = BACKBONES[backbone].divisor
     network = build_network(Network(backbone, 4, channels, classes)).eval()
     assert network(torch.zeros(2, channels, divisor, 2 * divisor)).shape == (2, classes, divisor, 2 * divisor)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_smallest_slice_trains_and_predicts(backbone):
+    """A batch of one slice, of the smallest size: no layer is left with a single value to normalise by."""
+    kind = BACKBONES[backbone]
+    assert [kind.fit(length) for length in (1, kind.smallest, kind.smallest + 1)] == [
+        kind.smallest, kind.smallest, kind.smallest + kind.divisor
+    ]  # fmt: skip
+    network = build_network(Network(backbone, 4, 1, 3))
+    network(torch.randn(1, 1, kind.smallest, kind.smallest)).sum().backward()
+    tiny = np.zeros((2, 1, 5, 3), np.float32)
+    assert Predictor(network, kind, torch.device("cpu"), 1)(tiny).shape == (2, 3, 5, 3)
 
 
 def test_published_size_of_the_nacl_network():

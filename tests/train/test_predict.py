@@ -14,7 +14,7 @@ from calibeval.errors import InputError, UsageError
 from calibeval.train.cases import find_images
 from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_checkpoint
 from calibeval.train.config import make_config
-from calibeval.train.models import Network, build_network
+from calibeval.train.models import BACKBONES, Network, build_network
 from calibeval.train.predict import Predictor, predict_cases
 
 
@@ -40,7 +40,7 @@ def checkpoint(tmp_path):
 
 
 def predictor(checkpoint, tta="none", batch_size=16):
-    return Predictor(load_network(read_checkpoint(checkpoint), checkpoint), 8, CPU, batch_size, tta)
+    return Predictor(load_network(read_checkpoint(checkpoint), checkpoint), BACKBONES["unet"], CPU, batch_size, tta)
 
 
 def standard(image):
@@ -71,7 +71,7 @@ def test_padding_does_not_move_the_slice(checkpoint):
     """Away from the padded edge, a padded slice gives what a larger slice with the same content gives."""
     network = nn.Conv2d(1, 3, 3, padding=1)
     image = np.random.default_rng(0).normal(size=(2, 1, 13, 17)).astype(np.float32)
-    found = Predictor(network, 8, CPU, 16)(image)
+    found = Predictor(network, BACKBONES["unet"], CPU, 16)(image)
     expected = network(torch.from_numpy(image)).softmax(dim=1).detach().numpy()
     assert found.shape == expected.shape
     np.testing.assert_allclose(found[:, :, :-1, :-1], expected[:, :, :-1, :-1], atol=1e-6)
