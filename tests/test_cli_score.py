@@ -172,7 +172,7 @@ def test_the_dry_run_says_what_belongs_together_and_why(data, cli):
     assert f"signature: {make_protocol().signature}" in text
     assert "m: 3 cases, paired by NPZ beside a label map, its name" in text
     assert f"label       {labels / 'a.nii.gz'}: uint8, 4 x 5 x 6 (slowest axis first), spacing 8, 1.5, 1.25 mm" in text
-    assert f"prediction  {preds / 'a.npz'}: float32 probabilities, classes slowest" in text
+    assert f"prediction  {preds / 'a.npz'}: float32 probabilities, classes first" in text
     assert f"beside it   {preds / 'a.nii.gz'}: label map to check against" in text
     assert f"PROBLEM: {labels / 'c.nii.gz'}: has no prediction (no prediction of this name)." in text
     assert "lonely: a prediction without a label; not scored" in text

@@ -195,7 +195,7 @@ def test_a_channel_first_nifti_that_could_be_channel_last_needs_axes(tmp_path, s
     write_nifti(preds / "c.nii.gz", np.moveaxis(probabilities, 0, -1))
     outcome = cli("score", preds, labels)
     assert outcome.code == 2
-    assert "(3, 3, 3, 3) can be read as classes slowest or classes fastest. Say which with --axes." in outcome.err
+    assert "(3, 3, 3, 3) can be read as classes last or classes first. Say which with --axes." in outcome.err
     wanted = expected(probabilities, label, metrics="default")
     assert found(scored(preds, labels, "--axes", "cxyz")) == wanted
     write_nifti(preds / "c.nii.gz", probabilities)

@@ -66,7 +66,7 @@ def find_layout(
     if fits:
         return fits[0]
     if may_be_turned and sorted(shape[1:]) == sorted(spatial):
-        return Layout(tuple(range(len(shape))), shape[0], "classes slowest, the other axes turned")
+        return Layout(tuple(range(len(shape))), shape[0], "classes first, the other axes turned")
     raise InputError(file.path, _describe_mismatch(file, shape, spatial), _advise(shape, spatial))
 
 
@@ -85,7 +85,8 @@ def _find_fits(
     file: ArrayFile, reference: ArrayFile, shape: tuple[int, ...], spatial: tuple[int, ...], *, may_be_turned: bool
 ) -> list[Layout]:
     """All layouts that fit."""
-    forward, reversed_ = (_class_layouts(shape, spatial, backward=way) for way in (False, True))
+    ends = ("last", "first") if _names_x_first(file) else ("first", "last")  # as the file's own tools count its axes
+    forward, reversed_ = (_class_layouts(shape, spatial, ends, backward=way) for way in (False, True))
     if file.member in _NNUNET_KEYS:  # its classes come first, and z before y before x
         forward, reversed_ = ([layout for layout in fits if layout.order[0] == 0] for fits in (forward, reversed_))
         return forward or ([] if may_be_turned else reversed_)
@@ -96,13 +97,15 @@ def _find_fits(
     return forward + reversed_ if either_way else forward
 
 
-def _class_layouts(shape: tuple[int, ...], spatial: tuple[int, ...], *, backward: bool) -> list[Layout]:
-    """The layouts with a class axis first or last that fit, with the spatial axes as they are or backward."""
+def _class_layouts(
+    shape: tuple[int, ...], spatial: tuple[int, ...], ends: tuple[str, str], *, backward: bool
+) -> list[Layout]:
+    """The layouts with a class axis at either end that fit, with the spatial axes as they are or backward."""
     n = len(shape)
-    step, how = (-1, " and the other axes reversed (x, y, z)") if backward else (1, "")
+    step, how = (-1, " and the other axes reversed") if backward else (1, "")
     candidates = {
-        (0, *range(1, n)[::step]): f"classes slowest{how}",
-        (n - 1, *range(n - 1)[::step]): f"classes fastest{how}",
+        (0, *range(1, n)[::step]): f"classes {ends[0]}{how}",
+        (n - 1, *range(n - 1)[::step]): f"classes {ends[1]}{how}",
     }
     return [
         Layout(order, shape[order[0]], why)
