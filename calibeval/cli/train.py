@@ -285,7 +285,8 @@ def _watching(config: TrainConfig, *, quiet: bool) -> Iterator[Watcher]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        console.print("stopping after this step; once more to stop at once")
+        if _leads():
+            console.print("stopping after this step; once more to stop at once")
 
     def epoch(row: dict[str, float]) -> None:
         if not (quiet or console.is_terminal):
