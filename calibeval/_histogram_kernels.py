@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numba as nb
 import numpy as np
 
-BLOCK = 256
-IGNORED = 255  # label of voxels that count nowhere
+from calibeval._label_kernels import BLOCK, IGNORED, block_label_types, compile_kernel, inner, read_only
+
 DECIDED = 0.9  # no other class can reach this much where the classes sum to 1
 _MIXED = -1  # the labels of a block do not agree
 
@@ -31,15 +31,8 @@ _UNIT = 256.0
 _RESOLUTION = 2.0**-44
 _COUNT_FACTOR = pow(1031, -1, 4096)
 _LANES = 4
+_FEW_CELLS = 10  # edges between a block's extremes, up to which comparing with each is the faster way
 _FLUSHED_TOGETHER = 3  # blocks, of which a lane takes a quarter: 192 voxels, and 3 of a last block
-
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "nsz"},  # lets sums vectorise; NaN and infinity keep their meaning
-}
-_inner = nb.njit(**_OPTIONS)
 
 
 class Kernels(NamedTuple):
@@ -50,37 +43,18 @@ class Kernels(NamedTuple):
     update_largest: Any
 
 
-class LabelKernels(NamedTuple):
-    """The compiled functions that see only labels."""
-
-    label_blocks: Any
-    count_pairs: Any
-    match: Any
-
-
 @cache
 def kernels(dtype: str) -> Kernels:
     """Compile (or load from numba's cache) the kernels for `float32` or `float64` probabilities."""
     values, bits = _value_types(dtype)
-    value_bits = _read_only(bits)
-    histogram = (_read_only(nb.float32), nb.float32, nb.int64[:, ::1], nb.float64[:, ::1])
-    largest = (_read_only(nb.int64), bits[::1], nb.uint8[::1], bits[::1], nb.uint8[::1])
-    plane = (values, values, values, _read_only(nb.float64))
+    value_bits = read_only(bits)
+    histogram = (read_only(nb.float32), nb.float32, nb.int64[:, ::1], nb.float64[:, ::1])
+    largest = (read_only(nb.int64), bits[::1], nb.uint8[::1], bits[::1], nb.uint8[::1])
+    plane = (values, values, values, read_only(nb.float64), *block_label_types(), nb.int64, nb.boolean)
     return Kernels(
-        scan=_compile(_scan, values, value_bits, bits[::1], bits[::1], nb.float64[::1]),
-        add_plane=_compile(_add_plane, *plane, *_label_types(), nb.int64, nb.boolean, *histogram),
-        update_largest=_compile(_update_largest, value_bits, nb.int64, value_bits, value_bits, bits, *largest),
-    )
-
-
-@cache
-def label_kernels() -> LabelKernels:
-    """Compile (or load) the kernels on labels."""
-    labels, out = _read_only(nb.uint8), nb.uint8[::1]
-    return LabelKernels(
-        label_blocks=_compile(_label_blocks, labels, out, out, nb.uint64[:, ::1]),
-        count_pairs=_compile(_count_pairs, labels, labels, labels, labels, nb.int64[:, ::1]),
-        match=_compile(_match, labels, labels, _read_only(nb.int64), _read_only(nb.int64), nb.boolean, out),
+        scan=compile_kernel(_scan, values, value_bits, bits[::1], bits[::1], nb.float64[::1]),
+        add_plane=compile_kernel(_add_plane, *plane, *histogram),
+        update_largest=compile_kernel(_update_largest, value_bits, nb.int64, value_bits, value_bits, bits, *largest),
     )
 
 
@@ -89,67 +63,11 @@ def proper_scores(dtype: str) -> Any:
     """Compile (or load) the sums behind Brier score and NLL, which few runs ask for."""
     values, _ = _value_types(dtype)
     sums = nb.float64[::1]
-    return _compile(_proper_scores, values, *_label_types(), nb.int64, nb.float64, sums, sums)
-
-
-def _compile(function: Any, *signature: Any) -> Any:
-    return nb.njit(nb.void(*signature), **_OPTIONS)(function)
+    return compile_kernel(_proper_scores, values, *block_label_types(), nb.int64, nb.float64, sums, sums)
 
 
 def _value_types(dtype: str) -> tuple[Any, Any]:
-    return (_read_only(nb.float32), nb.int32) if dtype == "float32" else (_read_only(nb.float64), nb.int64)
-
-
-def _label_types() -> tuple[Any, ...]:
-    """Types of labels and of what `label_blocks` writes."""
-    labels = _read_only(nb.uint8)
-    return labels, labels, labels, nb.types.Array(nb.uint64, 2, "C", readonly=True)
-
-
-def _read_only(scalar: Any) -> Any:
-    """A contiguous array type that accepts memory maps and ordinary arrays alike."""
-    return nb.types.Array(scalar, 1, "C", readonly=True)
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
-def _label_blocks(labels, low, high, present):
-    """Write each block's smallest and largest label, and the set of its labels as 256 bits."""
-    for block in range(low.size):
-        part = labels[block * BLOCK : (block + 1) * BLOCK]
-        low[block], high[block] = _label_range(part)
-        if low[block] == high[block]:
-            present[block, low[block] >> 6] |= np.uint64(1) << np.uint64(low[block] & 63)
-            continue
-        for i in range(part.size):
-            present[block, part[i] >> 6] |= np.uint64(1) << np.uint64(part[i] & 63)
-
-
-@_inner
-def _label_range(part):
-    smallest = largest = part[0]
-    for i in range(part.size):
-        smallest = min(smallest, part[i])
-        largest = max(largest, part[i])
-    return smallest, largest
-
-
-def _count_pairs(labels, predicted, low, high, confusion):
-    """Add the confusion matrix of two label maps; rows are `labels`."""
-    for block in range(low.size):
-        if low[block] == IGNORED:
-            continue
-        part = predicted[block * BLOCK : (block + 1) * BLOCK]
-        reference = labels[block * BLOCK : (block + 1) * BLOCK]
-        if low[block] == high[block]:
-            smallest, largest = _label_range(part)
-            if smallest == largest:
-                confusion[low[block], smallest] += part.size
-                continue
-        for i in range(part.size):
-            if reference[i] != IGNORED:
-                confusion[reference[i], part[i]] += 1
+    return (read_only(nb.float32), nb.int32) if dtype == "float32" else (read_only(nb.float64), nb.int64)
 
 
 # --- planes ----------------------------------------------------------------------------------------------------------
@@ -177,11 +95,12 @@ def _add_plane(
     """Add one plane to the histogram of (p, y = c), or with `flip` of (1 - p, y != c).
 
     `low`, `high` and `sums` are the blocks of `_scan`; `label_low`, `label_high` and `present` those of
-    `_label_blocks`. The cells end at `edges` (0, 1/M, ..., 1) and at `threshold`, infinite when there is none.
+    `_label_blocks`. `edges` are 0, 1/M, ..., 1 and, among them, `threshold`, which is infinite when there is none.
     """
     value, key, code = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     bits = value.view(np.int64)
-    sums_of_bits = np.zeros((_LANES, 3 * edges.size + 3), np.int64)
+    sums_of_bits = np.zeros((_LANES, 3 * edges.size), np.int64)
+    bins = np.float32(edges.size - 1 if threshold > 1 else edges.size - 2)
     waiting = 0
     for block in range(low.size):
         if label_low[block] == IGNORED:
@@ -190,17 +109,21 @@ def _add_plane(
         target = _find_target(label_low[block], label_high[block], present[block], c)
         smallest, largest, sum_ = np.float64(low[block]), np.float64(high[block]), sums[block]
         if flip:
-            smallest, largest = 1.0 - largest, 1.0 - smallest
-        first = _cell(smallest, edges, threshold)
-        if target != _MIXED and first == _cell(largest, edges, threshold):
-            count[1 - target if flip else target, first] += part.size
-            total[1 - target if flip else target, first] += _sum_of_rest(part) if flip else sum_
+            smallest, largest, sum_ = 1.0 - largest, 1.0 - smallest, part.size - sum_
+            target = target if target == _MIXED else 1 - target
+        first, last = _cell(smallest, bins, threshold), _cell(largest, bins, threshold)
+        if target != _MIXED and first == last:
+            count[target, first] += part.size
+            total[target, first] += sum_
             continue
-        size = part.size
         _take(part, flip, value, key)
-        _find_cells(key, size, edges, threshold, code)
-        _add_targets(labels[block * BLOCK : (block + 1) * BLOCK], target, c, flip, count.shape[1], code)
-        _add_voxels(code, bits, size, sums_of_bits)
+        if target != _MIXED and last - first <= _FEW_CELLS:
+            _add_cell_by_cell(key, bits, part.size, edges, first, last, count[target], total[target])
+            continue
+        _find_cells(key, part.size, bins, threshold, code)
+        if target == _MIXED:
+            _add_targets(labels[block * BLOCK : (block + 1) * BLOCK], c, flip, edges.size, code)
+        _add_voxels(code, max(0, target) * edges.size, bits, part.size, sums_of_bits)
         waiting += 1
         if waiting == _FLUSHED_TOGETHER:
             _flush(sums_of_bits, count, total)
@@ -208,7 +131,33 @@ def _add_plane(
     _flush(sums_of_bits, count, total)
 
 
-@_inner
+@inner
+def _add_cell_by_cell(key, bits, size, edges, first, last, count, total):
+    """Add the voxels of one target, cell by cell, as differences of what lies above one edge and above the next."""
+    above = np.int64(0)
+    for i in range(size):
+        above += bits[i]
+    for cell in range(first, last + 1):
+        edge = edges[cell]
+        rest = np.int64(0)
+        for i in range(size):
+            rest += bits[i] if key[i] > edge else np.int64(0)
+        count[cell] += _count_of(above - rest)
+        total[cell] += _total_of(above - rest)
+        above = rest
+
+
+@inner
+def _count_of(bits):
+    return ((bits >> 52) * _COUNT_FACTOR) & 0xFFF
+
+
+@inner
+def _total_of(bits):
+    return np.float64(bits & 0xFFFFFFFFFFFFF) * _RESOLUTION
+
+
+@inner
 def _find_target(label_low, label_high, present, c):
     """1 or 0 when y = c holds or fails for all labels of a block, else `_MIXED`."""
     if label_high == IGNORED:
@@ -218,21 +167,13 @@ def _find_target(label_low, label_high, present, c):
     return 0
 
 
-@_inner
-def _sum_of_rest(part):
-    sum_ = 0.0
-    for i in range(part.size):
-        sum_ += 1.0 - np.float64(part[i])
-    return sum_
-
-
-@_inner
-def _cell(value, edges, threshold):
+@inner
+def _cell(value, bins, threshold):
     """Index of the cell that holds a value: the number of edges, the threshold among them, below it.
 
     The product may be rounded to the wrong side of an edge, but by one cell at most; the quotients are the edges.
     """
-    key, bins = np.float32(value), np.float32(edges.size - 1)
+    key = np.float32(value)
     k = np.int32(key * bins)
     k += (np.int32(1) if key > np.float32(k) / bins else np.int32(0)) + (
         np.int32(1) if key > np.float32(k + 1) / bins else np.int32(0)
@@ -240,25 +181,19 @@ def _cell(value, edges, threshold):
     return k + (np.int32(1) if key > threshold else np.int32(0))
 
 
-@_inner
+@inner
 def _take(part, flip, value, key):
     """Take a block's values, or 1 - them: as `_UNIT` + float64, and as float32 for the comparison with edges."""
-    if flip:
-        for i in range(part.size):
-            key[i] = np.float32(1.0 - np.float64(part[i]))
-        for i in range(part.size):
-            value[i] = 1.0 - np.float64(part[i]) + _UNIT
-    else:
-        for i in range(part.size):
-            key[i] = np.float32(part[i])
-        for i in range(part.size):
-            value[i] = np.float64(part[i]) + _UNIT
+    start, sign = (1.0, -1.0) if flip else (0.0, 1.0)
+    for i in range(part.size):
+        p = start + sign * np.float64(part[i])
+        key[i] = np.float32(p)
+        value[i] = p + _UNIT
 
 
-@_inner
-def _find_cells(key, size, edges, threshold, code):
+@inner
+def _find_cells(key, size, bins, threshold, code):
     """The same as `_cell` for a whole block, in a form that vectorises; divides only where a value is near an edge."""
-    bins = np.float32(edges.size - 1)
     if _find_cells_off_edges(key, size, bins, code):
         for i in range(size):
             k = np.int32(key[i] * bins)
@@ -270,7 +205,7 @@ def _find_cells(key, size, edges, threshold, code):
             code[i] += np.int32(1) if key[i] > threshold else np.int32(0)
 
 
-@_inner
+@inner
 def _find_cells_off_edges(key, size, bins, code):
     """Cells of values that are no nearer to an edge k/M than rounding, or 0, or 1; whether there are any others."""
     below, above = bins * np.float32(1 - 2**-21), bins * np.float32(1 + 2**-21)
@@ -283,32 +218,26 @@ def _find_cells_off_edges(key, size, bins, code):
     return differ != 0
 
 
-@_inner
-def _add_targets(label, target, c, flip, cells, code):
+@inner
+def _add_targets(label, c, flip, cells, code):
     """Add to each cell the offset of its histogram: target 0, target 1, or voxels that count nowhere."""
-    hit, miss = np.int32(0 if flip else cells), np.int32(cells if flip else 0)
-    if target != _MIXED:
-        for i in range(label.size):
-            code[i] += hit if target == 1 else miss
-        return
+    hit, miss, nowhere = np.int32(0 if flip else cells), np.int32(cells if flip else 0), np.int32(2 * cells)
     for i in range(label.size):
-        code[i] += hit if label[i] == c else miss
-    for i in range(label.size):
-        code[i] = np.int32(2 * cells) if label[i] == IGNORED else code[i]
+        code[i] = nowhere if label[i] == IGNORED else code[i] + (hit if label[i] == c else miss)
 
 
-@_inner
-def _add_voxels(code, bits, size, sums):
+@inner
+def _add_voxels(code, offset, bits, size, sums):
     """Add each voxel's bits to its cell; several lanes, so that neighbours of one cell do not wait for each other."""
     whole = size - size % _LANES
     for start in range(0, whole, _LANES):
         for lane in range(_LANES):
-            sums[lane, np.uint64(np.uint32(code[start + lane]))] += bits[start + lane]
+            sums[lane, np.uint64(np.uint32(offset + code[start + lane]))] += bits[start + lane]
     for i in range(whole, size):
-        sums[0, code[i]] += bits[i]
+        sums[0, offset + code[i]] += bits[i]
 
 
-@_inner
+@inner
 def _flush(sums, count, total):
     """Read counts and totals out of the sums of bits, and clear these."""
     cells = count.shape[1]
@@ -316,8 +245,8 @@ def _flush(sums, count, total):
         for target in range(2):
             for cell in range(cells):
                 bits = sums[lane, target * cells + cell]
-                count[target, cell] += ((bits >> 52) * _COUNT_FACTOR) & 0xFFF
-                total[target, cell] += np.float64(bits & 0xFFFFFFFFFFFFF) * _RESOLUTION
+                count[target, cell] += _count_of(bits)
+                total[target, cell] += _total_of(bits)
     sums[:] = 0
 
 
@@ -356,21 +285,6 @@ def _update_largest(bits, c, low, high, decided, rows, largest, argument, larges
             best[i] = max(part[i], best[i])
             smallest = min(smallest, best[i])
         largest_low[block] = smallest
-
-
-def _match(predicted, labels, blocks, rows, foreground, match):
-    """Write the agreement of the listed blocks into these rows: 1, 0, or 255 where a voxel does not count.
-
-    `foreground` leaves out voxels with label 0.
-    """
-    for place in range(blocks.size):
-        start = blocks[place] * BLOCK
-        part, label = predicted[start : start + BLOCK], labels[start : start + BLOCK]
-        right = match[rows[place] * BLOCK : rows[place] * BLOCK + part.size]
-        for i in range(right.size):
-            right[i] = np.uint8(1) if part[i] == label[i] else np.uint8(0)
-        for i in range(right.size):
-            right[i] = np.uint8(IGNORED) if label[i] == IGNORED or (foreground and label[i] == 0) else right[i]
 
 
 def _proper_scores(values, labels, label_low, label_high, present, c, clip, squared_error, log_loss):

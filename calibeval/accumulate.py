@@ -119,8 +119,8 @@ class _Cells(NamedTuple):
 
     @staticmethod
     def of(bins: int, threshold: float | None = None) -> _Cells:
-        cut = threshold is not None and cell_edges(bins, threshold).size > bins + 1
-        return _Cells(cell_edges(bins), np.float32(threshold if cut else np.inf))
+        edges = cell_edges(bins, threshold)
+        return _Cells(edges, np.float32(np.inf if threshold is None or edges.size == bins + 1 else threshold))
 
 
 class _Settings(NamedTuple):
@@ -142,7 +142,8 @@ class _Settings(NamedTuple):
 
     @staticmethod
     def of(classes: int, protocol: Protocol, dtype: np.dtype[Any], *, proper: bool, sum_tolerance: float) -> _Settings:
-        from calibeval._histogram_kernels import DECIDED, kernels, label_kernels, proper_scores
+        from calibeval._histogram_kernels import DECIDED, kernels, proper_scores
+        from calibeval._label_kernels import label_kernels
 
         bits = np.dtype(f"i{dtype.itemsize}")
         one, decided = (int(np.array([p], dtype).view(bits)[0]) for p in (1, DECIDED))
@@ -282,7 +283,7 @@ class _Range:
 
 
 def _block() -> int:
-    from calibeval._histogram_kernels import BLOCK
+    from calibeval._label_kernels import BLOCK
 
     return BLOCK
 

@@ -131,7 +131,7 @@ def compare_labels(reference: Labels, predicted: Labels, classes: int, protocol:
         classes: C, background included.
         protocol: gives the shape of the histograms.
     """
-    from calibeval._histogram_kernels import label_kernels
+    from calibeval._label_kernels import label_kernels
 
     statistics = empty_statistics(classes, protocol)
     labels = LabelBlocks.of(reference)
@@ -150,7 +150,7 @@ class LabelBlocks(NamedTuple):
     @staticmethod
     def of(values: Labels) -> LabelBlocks:
         """Look at each block once."""
-        from calibeval._histogram_kernels import BLOCK, label_kernels
+        from calibeval._label_kernels import BLOCK, label_kernels
 
         blocks = -(-values.size // BLOCK)
         sets = np.zeros((blocks, 4), np.uint64)

@@ -20,6 +20,7 @@ FLOORS = (
     ("bins", "boundary", "calibration"),
     ("accumulate", "statistics", "surface", "_surface_search", "overlap", "empty", "phantom"),
     ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas", "_kernel_cache"),
+    ("_label_kernels",),
     ("table", "metrics", "protocol", "bootstrap", "errors", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
