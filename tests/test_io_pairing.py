@@ -139,8 +139,15 @@ def test_a_sub_folder_without_predictions_is_told(tmp_path):
     assert empty_folders(tmp_path / "m1", find_methods(tmp_path / "m1")) == []
 
 
-def test_bids_subjects_are_no_methods(tmp_path):
-    touch(tmp_path, "sub-01/anat/sub-01_dseg.nii.gz", "sub-02/anat/sub-02_dseg.nii.gz")
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("sub-01/anat/sub-01_dseg.nii.gz", "sub-02/anat/sub-02_dseg.nii.gz"),
+        ("fold_0/validation/a.nii.gz", "fold_1/validation/b.nii.gz"),
+    ],
+)
+def test_subjects_of_bids_and_folds_of_nnunet_are_no_methods(files, tmp_path):
+    touch(tmp_path, *files)
     assert find_methods(tmp_path) == {tmp_path.name: tmp_path}
 
 

@@ -96,6 +96,16 @@ def test_more_classes_than_labels_can_hold_are_refused(planes, opened, tmp_path)
         opened(path, scheme=ClassScheme())
 
 
+def test_maps_that_sum_to_one_do_not_lack_the_background(tmp_path, cli):
+    """Three maps where dataset.json names four classes: all would be taken for the next one."""
+    write_npz(tmp_path / "m" / "c.npz", probabilities=PROBABILITIES)
+    write_nifti(tmp_path / "labels" / "c.nii.gz", LABEL)
+    write_names(tmp_path / "labels", {name: value for value, name in enumerate((*NAMES, "fourth"))})
+    outcome = cli("score", tmp_path / "m", tmp_path / "labels")
+    assert outcome.code == 2
+    assert "the 3 maps sum to 1, so the background is among them: 3 classes, not 4" in outcome.err
+
+
 def test_maps_are_no_labels_whatever_the_user_says(opened, tmp_path):
     path = write_nifti(tmp_path / "p.nii.gz", PROBABILITIES)
     with pytest.raises(InputError, match="holds 3 maps, not labels"):

@@ -416,6 +416,14 @@ def test_a_plan_reads_no_values(small, tmp_path):
     shutil.rmtree(tmp_path / "preds")
 
 
+def test_labels_beside_the_methods_are_no_method(small, tmp_path):
+    preds, labels = small
+    shutil.copytree(labels, preds.parent / "gold")
+    job = plan_job(preds.parent, preds.parent / "gold")
+    assert list(job.pairings) == ["m"]
+    assert job.notes == ()
+
+
 def test_an_unknown_protocol_is_a_usage_error(small):
     with pytest.raises(UsageError, match=r"Unknown protocol 'papr'\. Known: paper"):
         plan_job(*small, protocol="papr")

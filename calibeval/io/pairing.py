@@ -72,9 +72,9 @@ def find_methods(predictions: Path) -> dict[str, Path]:
     itself = any(_is_array_file(path) for path in inside)
     if not folders and not itself:
         raise UsageError(f"{predictions}: holds no prediction {_NO_ARRAY}.")
-    subjects = all(name.startswith("sub-") for name in folders)  # BIDS: one folder a subject
+    parts = all(name.startswith(("sub-", "fold_")) for name in folders)  # BIDS: a subject; nnU-Net: held-out cases
     cases = len(folders) > 1 and all(_is_case_folder(folder) for folder in folders.values())
-    if itself or subjects or cases:
+    if itself or parts or cases:
         return {predictions.resolve().name: predictions}
     return folders
 

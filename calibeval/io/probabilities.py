@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.accumulate import CHUNK, PlaneChunk
+from calibeval.accumulate import CHUNK, PlaneChunk, ProbabilityError
 from calibeval.io.array_file import ArrayFile, check_end, fill, reading
 
 Values = NDArray[Any]
@@ -133,13 +133,17 @@ def stack_sources(sources: list[PlaneSource]) -> PlaneSource:
 def with_background(source: PlaneSource) -> PlaneSource:
     """Put 1 - sum of the classes before them, as class 0; in float64, so that 1 - p_0 gives the classes back.
 
-    Where rounding makes the sum a little larger than 1, the background is 0.
+    Where rounding makes the sum a little larger than 1, the background is 0. Several classes that leave no background
+    anywhere hold it already, and the classes were counted wrongly.
     """
 
     def stream() -> Iterator[PlaneChunk]:
         rest = np.ones(source.voxels)
         for chunk in source.chunks():
             rest[chunk.start : chunk.start + CHUNK] -= chunk.values
+        if source.classes > 1 and np.abs(rest).max() <= source.tolerance:
+            n = source.classes
+            raise ProbabilityError(f"the {n} maps sum to 1, so the background is among them: {n} classes, not {n + 1}")
         rest[(rest < 0) & (rest >= -source.tolerance)] = 0
         for start in range(0, source.voxels, CHUNK):
             yield PlaneChunk(0, start, rest[start : start + CHUNK])

@@ -119,7 +119,7 @@ def plan_job(
         missing,
         seg_dir is not None,
         dataset if dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
-        _notes(predictions, pairings),
+        _notes(predictions, labels, pairings),
     )
 
 
@@ -136,11 +136,15 @@ def _check_options(axes: str | None, scale: float | None) -> None:
         check_axes(axes)
 
 
-def _notes(predictions: Path | None, pairings: dict[str, Pairing]) -> tuple[str, ...]:
+def _notes(predictions: Path | None, labels: Path | None, pairings: dict[str, Pairing]) -> tuple[str, ...]:
     if predictions is None:
         return ()
-    empty = empty_folders(predictions, pairings)
-    return tuple(f"{predictions / name} holds no prediction and is left out" for name in empty)
+    empty = [predictions / name for name in empty_folders(predictions, pairings)]
+    return tuple(f"{path} holds no prediction and is left out" for path in empty if not _same(path, labels))
+
+
+def _same(path: Path, other: Path | None) -> bool:
+    return other is not None and path.resolve() == other.resolve()
 
 
 def _find_pairings(
@@ -154,6 +158,8 @@ def _find_pairings(
     if predictions is None:
         raise UsageError("Give the folder of predictions, or --manifest.")
     methods = find_methods(predictions)
+    if len(methods) > 1:  # the labels may lie among them
+        methods = {method: folder for method, folder in methods.items() if not _same(folder, labels)}
     pairings = {
         method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir) for method, folder in methods.items()
     }
