@@ -205,8 +205,8 @@ def test_dependence_on_the_empty_rule_is_said(tmp_path):
     assert ranking.overall.rank.tolist() == [1, 2]
     assert any("HD95 is undefined in 2 of 6 cases" in warning for warning in ranking.warnings)
     (warning,) = [text for text in ranking.warnings if "empty rule" in text and "depends" in text]
-    assert "under worst m1 is first" in warning
-    assert "under sdc-repo m1 is first" in warning
+    assert "under worst, m1 is first" in warning
+    assert "under sdc-repo, m1 is first" in warning
     worst = rank_tables(
         with_missed_structure(tmp_path), RankSettings(scheme="aggregate-then-rank", bootstrap=0, empty="worst")
     )
@@ -242,9 +242,23 @@ def test_other_definitions_in_the_table_are_tried(tmp_path):
     values = {"m0": {"HD95": [1.0, 2, 3], "ASSD": [9.0, 9, 9]}, "m1": {"HD95": [2.0, 3, 4], "ASSD": [1.0, 1, 1]}}
     ranking = rank_values(tmp_path, values)
     assert ranking.design.metrics == ("HD95",)
-    assert any("with ASSD for HD95 m1 is first" in warning for warning in ranking.warnings)
+    assert any("with ASSD for HD95, m1 is first" in warning for warning in ranking.warnings)
     same = {name: of | {"ASSD": of["HD95"]} for name, of in values.items()}
     assert "The order is the same with ASSD for HD95." in rank_values(tmp_path, same).notes
+
+
+def test_metrics_that_contradict_each_other_are_told_from_ties(tmp_path):
+    values = {"m0": {"DSC": [0.9] * 6, "ECE": [0.3] * 6}, "m1": {"DSC": [0.8] * 6, "ECE": [0.2] * 6}}
+    ranking = rank_values(tmp_path, values)
+    assert "since the metrics contradict each other" in ranking.verdict[1]
+    assert not any("too wide" in text for text in ranking.warnings)
+    ranking = rank_values(tmp_path, {name: {"DSC": [0.5] * 6, "ECE": [0.3] * 6} for name in values})
+    assert ranking.verdict[1] == "All methods are tied in every block: nothing here tells them apart."
+
+
+def test_a_direction_of_an_unheld_metric_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"--direction speaks of latncy, which no input holds. Held: HD95, ECE"):
+        rank_values(tmp_path, separated(), direction=(("latncy", "lower"),))
 
 
 def test_empty_rule_needs_statuses(tmp_path):

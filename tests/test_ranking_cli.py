@@ -67,6 +67,11 @@ def test_out_and_plots(run, paths, tmp_path):
     assert (tmp_path / "r_blob.png").exists()
 
 
+def test_the_suffix_chooses_the_format_in_capitals_too(run, paths, tmp_path):
+    run(*paths, "--out", tmp_path / "r.CSV")
+    assert (tmp_path / "r.CSV").read_text().startswith("# calibeval")
+
+
 def test_errors_name_file_and_remedy_and_exit_2(run, paths, tmp_path):
     short = write_scores(tmp_path / "short.csv", {"DSC": [0.5], "ECE": [0.5]}, method="short")
     done = run(*paths, short)
@@ -87,6 +92,9 @@ def test_errors_name_file_and_remedy_and_exit_2(run, paths, tmp_path):
         (["--alpha", "2"], "--alpha must lie between 0 and 1"),
         (["--blocks", "voxel"], "Unknown choice 'voxel' for --blocks"),
         (["--metrics", "HD95"], "No input holds the metric HD95"),
+        (["--direction", "dics=lower"], "--direction speaks of dics"),
+        (["--out", "x.html"], "--out x.html: unknown suffix. Known: .csv (csv)"),
+        (["--bootstrap", "0", "--plot", "x_blob.svg"], "it needs --bootstrap"),
     ],
 )
 def test_refusals(run, paths, arguments, message):

@@ -90,6 +90,7 @@ def test_undefined_values_leave_and_are_counted():
     design, warnings = make_design(scores_of([[[1, np.nan]], [[1, 2]], [[np.nan, np.nan]]], states), "error")
     assert design.complete[:, 0].tolist() == [False, True, False]
     assert "ECE is undefined in 2 of 3 cases" in warnings[0]
+    assert "--empty" not in warnings[0]  # which says nothing of calibration
     assert "In 1 of them only some methods have no value" in warnings[0]
 
 

@@ -71,8 +71,12 @@ def test_several_wide_tables_join_by_method(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no table of methods and metrics"),
-        ("method,DSC\n", "no table of methods and metrics"),
+        ("", "the file is empty. Expected a score table"),
+        ("# only a comment\n\n", "the file is empty"),
+        ("method,DSC\n", "there is a header and no row"),
+        ("method;DSC\nx;0,5\n", "the first line is one field, 'method;DSC'. Expected a score table, or commas"),
+        ("method,DSC\nx,.5\n ,.6\n", "row 2 has no name in its first field"),
+        ("method,DSC\nx," + "9" * 200_000 + "\n", "is no table in UTF-8 .field larger than field limit"),
         ("DSC,HD95\n.5,3\n", "first column is the metric 'DSC'"),
         ("method,DSC\nx,.5±.1\n", "DSC of 'x' is '.5±.1'; expected a number"),
         ("method,DSC\nx,.5\nx,.6\n", "the method 'x' stands twice"),
@@ -83,6 +87,25 @@ def test_several_wide_tables_join_by_method(tmp_path):
 def test_broken_wide_tables(tmp_path, text, message):
     with pytest.raises(TableError, match=message):
         read_inputs([wide(tmp_path, text)])
+
+
+def test_text_in_another_encoding_is_refused_with_advice(tmp_path):
+    (tmp_path / "wide.csv").write_bytes("method,DSC\nMüller,.5\n".encode("latin-1"))
+    with pytest.raises(TableError, match=r"wide.csv: is no table in UTF-8 .*Save it as CSV in UTF-8"):
+        read_inputs([tmp_path / "wide.csv"])
+
+
+def test_names_may_begin_with_a_hash_and_are_one_line(tmp_path):
+    path = wide(tmp_path, '# a comment\nmethod,DSC\n#1,.5\n"U\nNet",.6\n,\n')
+    assert scores_of(read_inputs([path])).methods == ("#1", "U Net")
+
+
+@pytest.mark.parametrize(("metric", "value"), [("HD95", "-1"), ("DSC", "-.2"), ("HD95", "-inf")])
+def test_a_number_that_stands_for_none_is_refused(tmp_path, metric, value):
+    tables = read_inputs([wide(tmp_path, f"method,A/{metric}\nx,{value}\ny,.7\n")])
+    with pytest.raises(TableError, match=rf"{metric} of 'x' in A is -.*, and it cannot be below 0"):
+        scores_of(tables)
+    scores_of(read_inputs([wide(tmp_path, "method,gap,DSC\nx,-.1,90\ny,.7,80\n")]))  # signs and percentages may be
 
 
 def test_rank_columns_are_no_metric(tmp_path):

@@ -62,6 +62,31 @@ def test_names_never_overlap(ranking, view):
             assert apart
 
 
+def test_a_podium_plot_makes_room_for_long_names(tmp_path):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    values = {f"{'a name with all of its settings, ' * 3}{j}": {"DSC": [0.5, 0.6 + j / 9]} for j in range(4)}
+    with plots._style():
+        figure = plots.podium_plot(rank_tables(make_tables(tmp_path, values), RankSettings(bootstrap=0)))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)  # a figure too small for its legend warns, and a warning is an error
+        legend = figure.legends[0].get_window_extent(renderer)
+        assert legend.x1 <= figure.bbox.x1
+        assert max(axes.get_tightbbox(renderer).x1 for axes in figure.axes) <= legend.x0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1, 4, [1, 2, 3, 4]),
+        (3, 38, [3, 10, 15, 20, 25, 30, 35]),
+        (14, 87, [14, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85]),
+    ],
+)
+def test_numbers_on_the_axis_keep_apart(low, high, ticks):
+    assert plots._ticks(low, high) == ticks
+
+
 def test_the_same_ranking_gives_the_same_svg(tmp_path):
     ranking = ranking_of(tmp_path, 3)
     for name in ("a.svg", "b.svg"):

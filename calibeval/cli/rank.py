@@ -16,7 +16,7 @@ from calibeval.errors import UsageError
 if TYPE_CHECKING:
     from calibeval.ranking.analysis import Progress
 
-_BY_SUFFIX = {".csv": "csv", ".json": "json", ".tex": "latex", ".md": "markdown"}
+_BY_SUFFIX = {".csv": "csv", ".json": "json", ".tex": "latex", ".md": "markdown", ".txt": "table"}
 _FORMATS = ("table", "csv", "json", "latex", "markdown")
 _PATIENCE_S = 1.0  # a progress bar appears only after this time
 
@@ -65,7 +65,9 @@ Bootstrap = Annotated[int, typer.Option(help="Bootstrap draws of the cases; 0 fo
 Seed = Annotated[int, typer.Option(help="Seed of draws and sampled permutations.")]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Write here, not to stdout; .csv, .json, .tex or .md chooses the format unless --format does."),
+    typer.Option(
+        help="Write here, not to stdout; .csv, .json, .tex, .md or .txt chooses the format unless --format does."
+    ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table, csv, json, latex or markdown. Default: table.")]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
@@ -118,17 +120,21 @@ def rank(
     settings = RankSettings(**options)
     with _progress() as progress:
         ranking = rank_tables(tables, settings, progress)
-    _write(ranking, chosen, out)
     for path in plot or []:
         from calibeval.ranking.plots import draw
 
         draw(ranking, path)
+    _write(ranking, chosen, out)
 
 
 def _chosen_format(name: str, json: bool, out: Path | None) -> str:
     if json and name not in ("", "json"):
         raise UsageError(f"--json contradicts --format {name}.")
-    chosen = "json" if json else name or _BY_SUFFIX.get(out.suffix if out else "", "table")
+    by_suffix = _BY_SUFFIX.get(out.suffix.lower()) if out else "table"
+    chosen = "json" if json else name or by_suffix
+    if chosen is None:
+        known = ", ".join(f"{suffix} ({format_})" for suffix, format_ in _BY_SUFFIX.items())
+        raise UsageError(f"--out {out}: unknown suffix. Known: {known}. Or give --format.")
     if chosen not in _FORMATS:
         raise UsageError(f"Unknown format {chosen!r}. Known: {', '.join(_FORMATS)}.")
     return chosen

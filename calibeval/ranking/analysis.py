@@ -19,7 +19,7 @@ from calibeval.ranking.inputs import Tables, read_inputs
 from calibeval.ranking.posthoc import against_control, posthoc_tests
 from calibeval.ranking.result import Comparison, Ranking, RankSettings
 from calibeval.ranking.schemes import MeanRanks, Plan, Tick, bootstrap_draws, make_blocks, mean_ranks
-from calibeval.ranking.scores import Scores, choose_directions, choose_metrics, make_scores
+from calibeval.ranking.scores import Scores, choose_directions, choose_metrics, make_scores, refuse_unheld
 from calibeval.ranking.stability import (
     Alternative,
     Order,
@@ -68,6 +68,7 @@ def rank_tables(
     chosen = replace(settings, blocks=settings.blocks or ("case" if tables.has_cases else "metric"))
     held, applied = _with_empty_rule(tables, settings.empty)
     metrics = choose_metrics(held, settings.metrics)
+    refuse_unheld(tables, dict(settings.direction))
     scores = make_scores(held, metrics, choose_directions(metrics, dict(settings.direction)))
     if len(scores.methods) < 2:
         raise UsageError(f"There is nothing to compare: the only method is {scores.methods[0]!r}.")

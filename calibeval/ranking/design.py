@@ -22,6 +22,7 @@ from calibeval.metrics import METRICS
 from calibeval.ranking.scores import ABSENT, FAILED, OK, UNDEFINED, Array, Better, Scores, Unit
 
 Missing = Literal["worst", "drop", "error"]
+_FAVOURS = "leaving them out favours a method that misses a structure (see --empty worst)"
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -247,9 +248,10 @@ def _absent_message(scores: Scores, absent: NDArray[np.bool_]) -> str:
     counts = absent.any(axis=1).sum(axis=0)
     listed = ", ".join(f"{name} {count}" for name, count in zip(scores.methods, counts, strict=True) if count)
     what = "cases" if scores.has_cases else "data sets"
+    of = f" of {str(scores.units[unit])!r}" if any(scores.units[unit]) else ""
     return (
-        f"The methods do not have the same numbers: {scores.methods[method]!r} has no {scores.metrics[metric]} of "
-        f"{str(scores.units[unit])!r}, which other methods have ({what} with a gap: {listed}). "
+        f"The methods do not have the same numbers: {scores.methods[method]!r} has no {scores.metrics[metric]}{of}, "
+        f"which other methods have ({what} with a gap: {listed}). "
         "Say --missing worst to rank a gap last, or --missing drop to leave such cases out for every method."
     )
 
@@ -273,15 +275,13 @@ def _count_left_out(scores: Scores, states: NDArray[np.int8], complete: NDArray[
         if undefined[:, j].any():
             text = f"{metric} is undefined in {undefined[:, j].sum()} of {len(scores.units)} cases, left out for all."
             if partly[:, j].any():
-                text += (
-                    f" In {partly[:, j].sum()} of them only some methods have no value: leaving them out favours a "
-                    "method that misses a structure (see --empty worst)."
-                )
+                text += f" In {partly[:, j].sum()} of them only some methods have no value"
+                text += f": {_FAVOURS}." if metric in METRICS and METRICS[metric].needs != "probabilities" else "."
             warnings.append(text)
         uneven = int((scores.uneven & complete)[:, j].sum())
         if uneven:
             warnings.append(
                 f"{metric}: in {uneven} of {len(scores.units)} cases the mean over classes leaves out a class for some "
-                "methods only, which favours a method that misses a structure (see --empty worst)."
+                f"methods only: {_FAVOURS}."
             )
     return warnings

@@ -11,14 +11,18 @@ from collections.abc import Callable
 
 from calibeval._version import __version__
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.verdict import p_text, rank_text, units_text
+from calibeval.ranking.verdict import blocks_text, p_text, rank_text, units_text
 
 _COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
 _PLAIN_COLUMNS = 5  # columns before those of metrics
 _GAP = 2  # between columns
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    mark: "\\" + mark for mark in "&%$#_{}"
-}
+_LATEX = {mark: "\\" + mark for mark in "&%$#_{}"} | {
+    mark: rf"\text{name}{{}}"
+    for mark, name in {
+        "\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar",
+    }.items()
+}  # fmt: skip
+_MARKDOWN = str.maketrans({mark: "\\" + mark for mark in "\\|<&`*_~[$"})
 
 
 def to_json(ranking: Ranking) -> str:
@@ -48,9 +52,9 @@ def to_markdown(ranking: Ranking) -> str:
     header, rows = table_cells(ranking)
     lines = [_markdown_row(header), "|" + "---|" * len(header)]
     lines += [_markdown_row(row) for row in rows]
-    lines += ["", *(line + "  " for line in test_lines(ranking)), ""]
+    lines += ["", *(_markdown(line) + "  " for line in test_lines(ranking)), ""]
     for title, texts in remarks(ranking, ranking.notes):
-        lines += [f"**{title}**", "", *(f"- {text}" for text in texts), ""]
+        lines += [f"**{title}**", "", *(f"- {_markdown(text)}" for text in texts), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -134,7 +138,7 @@ def test_lines(ranking: Ranking) -> list[str]:
         f"Kendall W {_number(test.kendall_w)}",
         f"Permutation p {p_text(test.permutation.p)}; cluster-permutation p {p_text(test.cluster_permutation.p)} "
         f"({'exact' if test.cluster_permutation.exact else 'sampled'}, {units_text(ranking)})",
-        f"Nemenyi CD {ranking.posthoc.cd:.2f} at {ranking.settings.alpha:g} for {test.n_blocks} blocks"
+        f"Nemenyi CD {ranking.posthoc.cd:.2f} at {ranking.settings.alpha:g} for {blocks_text(test.n_blocks)}"
         + ("" if test.n_blocks == test.n_clusters else f", {ranking.independent.cd:.2f} for {units_text(ranking)}"),
     ]
     if not math.isnan(ranking.tau[0]):
@@ -181,7 +185,12 @@ def _exact(value: float) -> str:
 
 
 def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(_markdown, cells)) + " |"
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is, in a table's cell too."""
+    return text.translate(_MARKDOWN)
 
 
 def _latex_row(cells: list[str]) -> str:

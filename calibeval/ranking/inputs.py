@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 LONG = ("method", "dataset", "case", "class", "metric", "value", "unit", "status", "note")
+_EXPECTED = (
+    "Expected a score table, or commas between fields, a header like method,DSC,HD95 or method,ACDC/DSC,ACDC/HD95 and "
+    "a row a method."
+)
 _NO_NUMBER = {"", "-", "na", "n/a", "nan", "none", "null"}
 _BY_LOWER = {name.lower(): name for name in METRICS}
 
@@ -89,14 +94,19 @@ def registry_name(name: str) -> str:
 
 
 def _header(path: Path) -> list[str]:
+    return next(_rows(path), [])
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Rows of a CSV file; leading comments and empty rows are passed over."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = (line for line in file if line.strip() and not line.startswith("#"))
-            return next(csv.reader(lines), [])
+            table = dropwhile(lambda line: line.startswith("#") or not line.strip(), file)
+            yield from filter(any, csv.reader(table))
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path}: is no text in UTF-8, so no table: {error.reason}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path}: is no table in UTF-8 ({error}). Save it as CSV in UTF-8.") from error
 
 
 def _first_twice(items: Iterable[Item]) -> Item | None:
@@ -228,8 +238,8 @@ def _wide_numbers(path: Path) -> tuple[list[str], list[str], list[list[float]]]:
     cells = _wide_cells(path)
     if cells[0][0].strip().lower() == "metric":
         cells = [list(column) for column in zip(*cells, strict=True)]
-    columns = [name.strip() for name in cells[0][1:]]
-    methods = [row[0].strip() for row in cells[1:]]
+    columns = [" ".join(name.split()) for name in cells[0][1:]]
+    methods = [" ".join(row[0].split()) for row in cells[1:]]
     for what, names in (("column", columns), ("method", methods)):
         twice = _first_twice(names)
         if twice is not None:
@@ -242,19 +252,20 @@ def _wide_numbers(path: Path) -> tuple[list[str], list[str], list[list[float]]]:
 
 
 def _wide_cells(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = (line for line in file if line.strip() and not line.startswith("#"))
-        cells = list(csv.reader(lines))
-    expected = (
-        "Expected a score table, or a header like method,DSC,HD95 or method,ACDC/DSC,ACDC/HD95 and a row a method."
-    )
-    if len(cells) < 2 or len(cells[0]) < 2:
-        raise TableError(f"{path}: no table of methods and metrics. {expected}")
+    cells = list(_rows(path))
+    if not cells:
+        raise TableError(f"{path}: the file is empty. {_EXPECTED}")
+    if len(cells[0]) < 2:
+        raise TableError(f"{path}: the first line is one field, {cells[0][0][:40]!r}. {_EXPECTED}")
+    if len(cells) < 2:
+        raise TableError(f"{path}: there is a header and no row. {_EXPECTED}")
     if registry_name(cells[0][0]) in METRICS:
-        raise TableError(f"{path}: the first column is the metric {cells[0][0]!r} and not the method. {expected}")
+        raise TableError(f"{path}: the first column is the metric {cells[0][0]!r} and not the method. {_EXPECTED}")
     for number, row in enumerate(cells[1:], start=1):
         if len(row) != len(cells[0]):
             raise TableError(f"{path}: row {number} has {len(row)} fields, the header has {len(cells[0])}.")
+        if not row[0].strip():
+            raise TableError(f"{path}: row {number} has no name in its first field.")
     return cells
 
 
@@ -264,4 +275,6 @@ def _number(path: Path, method: str, column: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise TableError(f"{path}: {column} of {method!r} is {text!r}; expected a number or an empty field.") from None
+        raise TableError(
+            f"{path}: {column} of {method!r} is {text!r}; expected a number like 0.85, or an empty field."
+        ) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ _STYLE: Any = {"font.size": 9, "text.parse_math": False, "svg.hashsalt": "calibe
 _LINES = 150  # cases drawn in a podium plot
 _FULL_AXIS = 12  # methods up to which the axis of mean ranks runs from 1 to k
 _APART = 0.15  # inches between bars of one level
+_LEGEND_LETTERS = 36  # in a line of a podium plot's legend
 _ANNOTATED = 12  # methods up to which the map prints its p-values
 
 
@@ -89,7 +91,7 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
     for place, i in enumerate(order):
         left = place < rows
         y = top - row * (place if left else k - 1 - place)
-        edge, text_x, side = (-0.15, -0.2, "right") if left else (width + 0.15, width + 0.2, "left")
+        edge, text_x, side = (-0.35, -0.4, "right") if left else (width + 0.35, width + 0.4, "left")
         axes.plot([x[i], x[i], edge], [0, y, y], color=GREY, lw=0.7, zorder=0, clip_on=False)
         axes.text(text_x, y, ranking.methods[i], ha=side, va="center", color=INK)
         axes.text(
@@ -103,7 +105,7 @@ def blob_plot(ranking: Ranking) -> Figure:
     """How often (area) a method took each place over the bootstrap draws; bars span the interval, crosses the data."""
     drawn = ranking.overall.drawn_ranks
     if not len(drawn):
-        raise UsageError("The blob plot shows bootstrap draws, and there are none.")
+        raise UsageError("The blob plot shows bootstrap draws, and there are none: it needs --bootstrap and two cases.")
     order, k = ranking.best_first(), len(ranking.methods)
     cell = 0.36 if k <= 20 else 0.26
     axes = _panel(max(2.4, cell * k), max(1.2, cell * k))
@@ -166,7 +168,9 @@ def podium_plot(ranking: Ranking) -> Figure:
     columns = min(2, len(metrics))
     rows = -(-len(metrics) // columns)
     width = max(2.6, 0.5 + 0.42 * len(shown))
-    figure = Figure(figsize=(width * columns + 1.6, 2.9 * rows), layout="constrained")
+    names = [fill(ranking.methods[i], _LEGEND_LETTERS) for i in shown]
+    letters = max(len(line) for name in names for line in name.splitlines())
+    figure = Figure(figsize=(width * columns + 0.7 + 0.09 * letters, 2.9 * rows), layout="constrained")
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[2.2, 1] * rows)
     for number, metric in enumerate(metrics):
         row, column = divmod(number, columns)
@@ -175,7 +179,6 @@ def podium_plot(ranking: Ranking) -> Figure:
         above.set_title(metric, loc="left", fontsize=9, fontweight="bold")
     title = None if len(shown) == len(ranking.methods) else f"{len(shown)} best of {len(ranking.methods)}"
     handles: Any = figure.axes[1].containers
-    names = [ranking.methods[i] for i in shown]
     figure.legend(handles=handles, labels=names, loc="outside right upper", frameon=False, title=title)
     return figure
 
@@ -269,10 +272,9 @@ def _overall(ranking: Ranking) -> str:
 
 
 def _ticks(low: int, high: int) -> list[int]:
-    """Whole ranks for an axis; every fifth where they are many."""
-    if high - low <= 20:
-        return list(range(low, high + 1))
-    return [low, *(rank for rank in range(low + 1, high + 1) if rank % 5 == 0)]
+    """Whole ranks for an axis, the lowest and at most twenty round ones, of which none comes too close to it."""
+    step = next(step for step in (1, 5, 10, 25, 50, 100, 1000) if high - low <= 20 * step)
+    return [low, *(rank for rank in range(low + 1, high + 1) if rank % step == 0 and 2 * (rank - low) >= step)]
 
 
 def _short_p(p: float) -> str:

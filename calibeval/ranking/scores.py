@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -77,6 +77,18 @@ def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
     return tuple(name for name in held if name in chosen)
 
 
+def refuse_unheld(tables: Tables, names: Iterable[str]) -> None:
+    """Refuse a direction of a metric that is not there: most likely its name is mistyped.
+
+    Raises:
+        UsageError: a name that no table holds.
+    """
+    held = _metrics_held(tables)
+    unheld = [name for name in names if registry_name(name) not in held]
+    if unheld:
+        raise UsageError(f"--direction speaks of {', '.join(unheld)}, which no input holds. Held: {', '.join(held)}.")
+
+
 def choose_directions(metrics: tuple[str, ...], given: Mapping[str, str]) -> tuple[Better, ...]:
     """Give each metric's direction, from the registry or from `--direction NAME=lower|higher|zero`.
 
@@ -99,7 +111,11 @@ def choose_directions(metrics: tuple[str, ...], given: Mapping[str, str]) -> tup
 
 
 def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, ...]) -> Scores:
-    """Join the rows of the chosen metrics by method, data set and case."""
+    """Join the rows of the chosen metrics by method, data set and case.
+
+    Raises:
+        TableError: a value below 0 of a metric that cannot be, such as a -1 that stands for no number.
+    """
     import pandas as pd
 
     frame = tables.frame
@@ -118,8 +134,20 @@ def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, 
     failed[unit[bad], method[bad]] = True
     states[(states == ABSENT) & failed[:, None, :]] = FAILED  # a failed case need not have a row for each metric
     names = tuple(Unit(str(dataset), str(case)) for dataset, case in units)
+    _refuse_below_zero(values, metrics, tuple(methods), names)
     uneven = _uneven(frame, (unit, column.to_numpy(), method), states)
     return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases, uneven)
+
+
+def _refuse_below_zero(values: Array, metrics: Sequence[str], methods: Sequence[str], units: Sequence[Unit]) -> None:
+    never_below = np.array([name in METRICS and METRICS[name].low == 0 for name in metrics])
+    below = np.argwhere((values < 0) & never_below[None, :, None])
+    if len(below):
+        unit, metric, method = below[0]
+        raise TableError(
+            f"{metrics[metric]} of {methods[method]!r} in {units[unit]} is {values[unit, metric, method]:g}, and it "
+            "cannot be below 0. Where there is no number, leave the field empty."
+        )
 
 
 def _metrics_held(tables: Tables) -> list[str]:

@@ -118,6 +118,11 @@ def units_text(ranking: Ranking) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def blocks_text(number: int) -> str:
+    """`1 block`, `2 blocks`."""
+    return f"{number} block{'' if number == 1 else 's'}"
+
+
 def test_name(ranking: Ranking) -> str:
     """The chosen test of pairs in words."""
     return _TESTS[ranking.settings.posthoc]
@@ -133,7 +138,7 @@ def _first(ranking: Ranking) -> str:
 def _difference(ranking: Ranking) -> str:
     test, alpha = ranking.friedman.cluster_permutation, ranking.settings.alpha
     if math.isnan(ranking.friedman.chi2):
-        return "All methods are tied in every block: nothing here tells them apart."
+        return _tied(ranking)
     if ranking.friedman.n_clusters == 1:
         return (
             f"With {units_text(ranking)} nothing is repeated independently, so no test can tell a difference between "
@@ -145,6 +150,15 @@ def _difference(ranking: Ranking) -> str:
     if test.smallest > alpha:
         return f"No difference can be shown: this design cannot give a p below {alpha:g} ({how})."
     return f"No difference between the methods is shown ({how}): the order may be chance."
+
+
+def _tied(ranking: Ranking) -> str:
+    if all(math.isnan(test.chi2) for test in ranking.metric_friedman.values()):
+        return "All methods are tied in every block: nothing here tells them apart."
+    return (
+        "All methods are tied in every block, since the metrics contradict each other: taken together they tell no "
+        "methods apart; rank each alone with --metrics."
+    )
 
 
 def _pairs(ranking: Ranking) -> str:
@@ -211,7 +225,7 @@ def _dependent_blocks(ranking: Ranking) -> str:
 def _all_tied(ranking: Ranking) -> str:
     if not math.isnan(ranking.friedman.chi2):
         return ""
-    return "All methods are tied in every block: chi2, F and W do not exist, and there is no order."
+    return "Since all methods are tied in every block, chi2, F and W do not exist, and there is no order."
 
 
 def _perfect_agreement(ranking: Ranking) -> str:
@@ -244,7 +258,7 @@ def _cd_unattainable(ranking: Ranking) -> str:
 def _wilcoxon_unattainable(ranking: Ranking) -> str:
     k, alpha = len(ranking.methods), ranking.settings.alpha
     counts = {ranking.independent.n_blocks: units_text(ranking)}
-    counts.setdefault(ranking.posthoc.n_blocks, f"{ranking.posthoc.n_blocks} blocks")
+    counts.setdefault(ranking.posthoc.n_blocks, blocks_text(ranking.posthoc.n_blocks))
     smallest = {what: smallest_wilcoxon_holm(k, n) for n, what in counts.items()}
     texts = [f"with {what} the smallest p is {p:.4f}" for what, p in smallest.items() if p > alpha]
     if not texts:
@@ -270,6 +284,8 @@ def _few_units(ranking: Ranking) -> str:
 
 def _joint_blocks(ranking: Ranking) -> str:
     if ranking.settings.blocks != "case" or len(ranking.design.metrics) == 1:
+        return ""
+    if math.isnan(ranking.friedman.chi2) or ranking.friedman.n_clusters == 1:
         return ""
     text = (
         f"The joint tests rank each of {units_text(ranking)} by the mean rank over {len(ranking.design.metrics)} "
@@ -298,8 +314,8 @@ def _choices_text(items: Sequence[Alternative]) -> str:
     texts = []
     for item in items[:_NAMED]:
         verb = "are" if len(item.first) > 1 else "is"
-        tau = "no order" if math.isnan(item.kendall_tau) else f"Kendall's tau {item.kendall_tau:.2f}"
-        texts.append(f"{preposition} {item.name} {names(item.first)} {verb} first ({tau})")
+        tau = "" if math.isnan(item.kendall_tau) else f" (Kendall's tau {item.kendall_tau:.2f})"
+        texts.append(f"{preposition} {item.name}, {names(item.first)} {verb} first{tau}")
     return f"{what}: {'; '.join(texts)}."
 
 
