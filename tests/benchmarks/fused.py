@@ -1,5 +1,8 @@
 """Time everything that needs probabilities in memory against its peers: `python -m tests.benchmarks.fused [CASE ...]`.
 
+A CASE is a name of `cases`, or PREDS:LABELS, two folders of NIfTI files from a real network (those that `calibeval
+train` leaves, say), whose cases are put one after the other, again and again, up to `REAL_VOXELS`.
+
 Ours computes ECE, CECE, pECE, the argmax and the confusion matrix in one go; each peer computes one of these. The
 floor is the time it takes to read the array once. All tools get the same arrays, ready-made.
 """
@@ -10,23 +13,44 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.cases import GEOMETRY, organ_case
+from tests.benchmarks.cases import GEOMETRY, Case, organ_case
 from tests.benchmarks.probabilities import planes
 from tests.benchmarks.processes import print_table, time_job
 
 Job = Callable[[], Any]
 
 
-def _load(name: str, kind: str) -> tuple[Any, np.ndarray, np.ndarray]:
+REAL_VOXELS = 8_000_000  # fewer than 2^24, where the float32 sums of peers stop growing
+
+
+def _load(name: str, kind: str) -> tuple[Case, np.ndarray, np.ndarray]:
+    """A case, its probabilities (C, N) and its reference (N,)."""
+    if ":" in name:
+        return _load_files(*name.split(":"))
     case = organ_case(name)
     probabilities = np.empty((case.classes, case.reference.size), np.float32)
     for c, plane in enumerate(planes(case, kind)):
         probabilities[c] = plane.reshape(-1)
     return case, probabilities, case.reference.reshape(-1)
+
+
+def _load_files(predictions: str, labels: str) -> tuple[Case, np.ndarray, np.ndarray]:
+    import nibabel
+
+    paths = sorted(Path(predictions).glob("*.nii.gz"))
+    maps = [np.asanyarray(nibabel.load(path).dataobj) for path in paths]
+    references = [np.asanyarray(nibabel.load(Path(labels) / path.name).dataobj) for path in paths]
+    probabilities = np.concatenate([values.reshape(-1, values.shape[-1]) for values in maps]).T
+    reference = np.concatenate([values.ravel() for values in references]).astype(np.uint8)
+    times = REAL_VOXELS // reference.size + 1
+    probabilities, reference = np.tile(probabilities, times), np.tile(reference, times)
+    shaped = reference.reshape(1, 1, -1)
+    return Case("real", shaped, shaped, (1.0, 1.0, 1.0), len(probabilities)), probabilities, reference
 
 
 def floor(name: str, kind: str, threads: str) -> Job:
@@ -135,7 +159,7 @@ def compare(name: str, kind: str) -> None:
         "DSC, MONAI": "monai_dsc",
     }.items():
         jobs[label] = time_job(f"tests.benchmarks.fused:{job}", name, kind, repeats=1 if name == "ct14" else 3)
-    rows = [[f"{name}, {kind}", "median", "times the floor", "peak MiB", "value"]]
+    rows = [[kind if ":" in name else f"{name}, {kind}", "median", "times the floor", "peak MiB", "value"]]
     for label, timing in jobs.items():
         if timing and base:
             value = "" if timing.value is None else f"{timing.value:.6f}"
@@ -148,7 +172,7 @@ def main() -> None:
     """Compare on the cases named, or on all."""
     warnings.simplefilter("ignore")
     for name in sys.argv[1:] or GEOMETRY:
-        for kind in ("network", "random"):
+        for kind in ("real",) if ":" in name else ("network", "random"):
             compare(name, kind)
 
 
