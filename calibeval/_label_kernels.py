@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numba as nb
 import numpy as np
 
+from calibeval._numba_setup import provide_kernel_cache
+
 BLOCK = 256
 IGNORED = 255  # label of voxels that count nowhere
 
@@ -44,6 +46,7 @@ def label_kernels() -> LabelKernels:
 
 def compile_kernel(function: Any, *signature: Any) -> Any:
     """Compile a function for one signature, or load it from numba's cache."""
+    provide_kernel_cache()
     return nb.njit(nb.void(*signature), cache=True, **_OPTIONS)(function)
 
 

@@ -20,6 +20,8 @@ from numba import types
 from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
 from numpy.typing import NDArray
 
+from calibeval._numba_setup import provide_kernel_cache
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Labels = NDArray[np.uint8]
 Words = NDArray[np.uint64]
@@ -45,6 +47,7 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False
 
 def kernel(signature: Any) -> Callable[[Function], Function]:
     """Compile for exactly one signature, once per machine, without holding the interpreter's lock."""
+    provide_kernel_cache()
 
     def compile_(function: Function) -> Function:
         compiled: Function = numba.njit(signature, cache=True, **_OPTIONS)(function)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from calibeval._kernel_cache import provide_kernel_cache
 from calibeval.io.classes import ClassScheme
 from calibeval.io.in_memory import case_of_arrays
 from calibeval.metrics import select_metrics
@@ -101,7 +100,6 @@ def score_case(
     chosen = select_metrics(metrics)
     settings = make_protocol(protocol) if isinstance(protocol, str) else protocol
     opened = case_of_arrays(case, scheme, probabilities, reference, predicted=predicted, spacing_mm=spacing_mm)
-    provide_kernel_cache()
     readout = read_case(opened, settings, chosen, threads)
     rows = case_rows(opened, readout, settings, chosen, threads)
     return ScoredCase(tuple(rows), readout.bins, make_signature(settings, scheme))

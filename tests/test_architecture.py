@@ -1,6 +1,7 @@
 """The house: imports go downwards, start-up is light, every command is documented."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -19,8 +20,9 @@ FLOORS = (
     ("io", "summary"),
     ("bins", "boundary", "calibration"),
     ("accumulate", "statistics", "surface", "_surface_search", "overlap", "empty", "phantom"),
-    ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas", "_kernel_cache"),
+    ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas"),
     ("_label_kernels",),
+    ("_numba_setup",),
     ("table", "metrics", "protocol", "bootstrap", "errors", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
@@ -95,6 +97,16 @@ def test_start_up_loads_nothing_heavy(command):
     result = subprocess.run([sys.executable, *script], capture_output=True, text=True, check=True)
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in result.stderr.splitlines() if "|" in line}
     assert not loaded & set(HEAVY)
+
+
+def test_scoring_loads_no_linear_algebra(tmp_path):
+    """Numba asks for BLAS, which loads scipy.linalg: a sixth of a warm start."""
+    sample = PACKAGE.parent / "sample_data"
+    arguments = ["score", sample / "preds" / "calibrated", sample / "labelsTr", "--out", tmp_path, "--workers", "1"]
+    command = [sys.executable, "-X", "importtime", "-m", "calibeval", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "numba.np.arraymath" in result.stderr
+    assert not re.search(r"scipy\.linalg$", result.stderr, re.MULTILINE)
 
 
 def test_modules_are_short():

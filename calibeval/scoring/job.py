@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from calibeval._kernel_cache import provide_kernel_cache
+from calibeval._numba_setup import provide_kernel_cache
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.io.arrays import open_array
@@ -97,7 +97,7 @@ def run_job(
         stores: where to keep finished cases, by method; what lies there under the right key is not done again.
         progress: called with each case's name and score, in the order of finishing.
     """
-    provide_kernel_cache()
+    provide_kernel_cache()  # here, so that workers share one
     job = replace(job, scheme=complete_scheme(job))
     for method, pairing in job.pairings.items():
         store = (stores or {}).get(method)

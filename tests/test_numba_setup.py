@@ -6,7 +6,7 @@ import numba
 import pytest
 from numba.core import caching
 
-from calibeval._kernel_cache import provide_kernel_cache
+from calibeval._numba_setup import provide_kernel_cache
 
 
 @pytest.fixture
