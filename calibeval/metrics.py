@@ -6,7 +6,7 @@ in the results table and the worst values of the `worst` empty rule. Loading it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from calibeval.errors import UsageError
@@ -102,7 +102,14 @@ _ROWS = (
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
+CAUTIONS = {"pECE": "pECE is not 0 for a calibrated model: it charges false positives again."}
 DEFAULT = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
+
+
+def cautions(names: Iterable[str]) -> list[str]:
+    """What must be said wherever the numbers of these metrics are shown."""
+    shown = set(names)
+    return [text for name, text in CAUTIONS.items() if name in shown]
 
 
 def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:

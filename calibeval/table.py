@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from calibeval._version import __version__
 from calibeval.errors import TableError
+from calibeval.metrics import cautions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,10 +71,13 @@ def write_table(path: Path, rows: Iterable[Row], *, signature: str, command: str
 
 def render_table(rows: Iterable[Row], *, signature: str, command: str = "") -> str:
     """Give the text that `write_table` writes."""
+    rows = list(rows)
     text = io.StringIO()
     text.write(f"# calibeval {__version__}\n# signature: {signature}\n")
     if command:
         text.write(f"# command: {' '.join(command.splitlines())}\n")
+    for caution in cautions(row.metric for row in rows):
+        text.write(f"# note: {caution}\n")
     text.write(",".join(COLUMNS) + "\n")
     for row in rows:
         text.write(",".join(_field(field) for field in row) + "\n")

@@ -37,10 +37,11 @@ def test_the_table_has_its_columns_and_a_header_that_pandas_skips(data, cli):
     preds, labels = data
     assert cli("score", preds, labels, "--metrics", "all").code == 0
     path = Path("results/m.csv")
-    version, signature, command, columns = path.read_text().splitlines()[:4]
+    version, signature, command, note, columns = path.read_text().splitlines()[:5]
     assert version.startswith("# calibeval 0.")
     assert signature == f"# signature: {make_protocol().signature}"
     assert command == f"# command: calibeval score {preds} {labels} --metrics all"
+    assert note == f"# note: {CAUTIONS['pECE']}"
     assert columns == ",".join(COLUMNS)
     frame = pd.read_csv(path, comment="#")
     assert tuple(frame.columns) == COLUMNS
@@ -138,7 +139,9 @@ def test_json_is_json_without_nan(data, cli):
     def refuse(name):
         raise AssertionError(name)
 
-    (method,) = json.loads(outcome.out, parse_constant=refuse)["methods"]
+    found = json.loads(outcome.out, parse_constant=refuse)
+    assert found["cautions"] == [CAUTIONS["pECE"]]
+    (method,) = found["methods"]
     assert outcome.err == ""
     assert method["method"] == "m"
     assert method["table"] == "results/m.csv"

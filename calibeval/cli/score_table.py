@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calibeval.cli.console import drop_output
+from calibeval.metrics import cautions
 from calibeval.summary import SummaryRow, direction, summarise
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
     console = console or make_console()
     rows = [row for method in scores for row in summarise(method.rows)]
     console.print(_table(rows))
-    if any(row.metric == "pECE" for row in rows):
-        console.print("pECE is not 0 for a calibrated model: it charges false positives again.", style="dim")
+    for caution in cautions(row.metric for row in rows):
+        console.print(caution, style="dim")
     console.print(f"signature: {scores[0].signature}", style="dim")
     for line in _note_lines(scores):
         console.print(line, style="dim")
