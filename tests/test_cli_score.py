@@ -16,7 +16,7 @@ from case_files import NAMES, make_case, write_folders, write_names, write_nifti
 from calibeval import read_table, score_folder
 from calibeval.bins import read_bins
 from calibeval.cli import score as score_command
-from calibeval.metrics import DEFAULT, METRICS
+from calibeval.metrics import CAUTIONS, DEFAULT, METRICS
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, make_protocol
 from calibeval.summary import summarise
 from calibeval.table import COLUMNS, STATUSES
