@@ -114,6 +114,6 @@ def _environment() -> dict[str, Any]:
         **libraries,
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "command": shlex.join(sys.argv),
     }
