@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import NamedTuple
 
 import pytest
-from ranking_helpers import make_tables, write_scores
+from ranking_helpers import SIGNATURE, make_tables, write_scores
 
 from calibeval.__main__ import main
+from calibeval.table import Row, write_table
 
 VALUES = {
     "good": {"DSC": [0.9, 0.8, 0.9, 0.8, 0.9, 0.8], "ECE": [0.1, 0.1, 0.2, 0.1, 0.1, 0.2]},
@@ -80,6 +81,14 @@ def test_errors_name_file_and_remedy_and_exit_2(run, paths, tmp_path):
     assert "--missing worst" in done.err
     assert run(*paths, short, "--missing", "drop").code == 0
     assert "Traceback" not in done.err
+
+
+def test_when_every_case_failed_the_message_says_so(run, tmp_path):
+    rows = [Row(name, "A", f"c{i}", "mean", "DSC", float("nan"), "", "failed", "x") for name in "xy" for i in range(3)]
+    write_table(tmp_path / "all.csv", rows, signature=SIGNATURE)
+    done = run(tmp_path / "all.csv")
+    assert (done.code, done.out) == (2, "")
+    assert "nothing can be compared: of 3, 3 failed or are missing for some method" in done.err
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ def test_a_number_that_stands_for_none_is_refused(tmp_path, metric, value):
     tables = read_inputs([wide(tmp_path, f"method,A/{metric}\nx,{value}\ny,.7\n")])
     with pytest.raises(TableError, match=rf"{metric} of 'x' in A is -.*, and it cannot be below 0"):
         scores_of(tables)
+    with pytest.raises(TableError, match=rf"{metric} of 'x' is -"):
+        scores_of(read_inputs([wide(tmp_path, f"method,{metric}\nx,{value}\ny,.7\n")]))
     scores_of(read_inputs([wide(tmp_path, "method,gap,DSC\nx,-.1,90\ny,.7,80\n")]))  # signs and percentages may be
 
 

@@ -92,7 +92,11 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
     left_out = (states == UNDEFINED) | (states == ABSENT) | (failed & (missing == "drop"))
     complete = ~left_out.any(axis=2) & ~failed.all(axis=2)
     if not complete.any():
-        raise TableError("No case has a number for every method, so nothing can be compared.")
+        lost = int(failed.any(axis=(1, 2)).sum())
+        raise TableError(
+            "No case has a number for every method, so nothing can be compared: of "
+            f"{len(scores.units)}, {lost} failed or are missing for some method. See their notes in the tables."
+        )
     oriented = lower_is_better(scores.values, scores.better)
     keys = np.where(failed, np.inf, np.minimum(oriented, _LARGEST))
     worst = np.array([worst_value(name) for name in scores.metrics])[None, :, None]

@@ -144,8 +144,9 @@ def _refuse_below_zero(values: Array, metrics: Sequence[str], methods: Sequence[
     below = np.argwhere((values < 0) & never_below[None, :, None])
     if len(below):
         unit, metric, method = below[0]
+        where = f" in {units[unit]}" if any(units[unit]) else ""
         raise TableError(
-            f"{metrics[metric]} of {methods[method]!r} in {units[unit]} is {values[unit, metric, method]:g}, and it "
+            f"{metrics[metric]} of {methods[method]!r}{where} is {values[unit, metric, method]:g}, and it "
             "cannot be below 0. Where there is no number, leave the field empty."
         )
 
