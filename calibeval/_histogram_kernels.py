@@ -137,7 +137,7 @@ def _add_cell_by_cell(key, bits, size, edges, first, last, count, total):
     above = np.int64(0)
     for i in range(size):
         above += bits[i]
-    for cell in range(first, last + 1):
+    for cell in range(first, last):
         edge = edges[cell]
         rest = np.int64(0)
         for i in range(size):
@@ -145,6 +145,8 @@ def _add_cell_by_cell(key, bits, size, edges, first, last, count, total):
         count[cell] += _count_of(above - rest)
         total[cell] += _total_of(above - rest)
         above = rest
+    count[last] += _count_of(above)
+    total[last] += _total_of(above)
 
 
 @inner
