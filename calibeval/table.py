@@ -104,7 +104,7 @@ def read_table(path: Path) -> tuple[Header, pd.DataFrame]:
 
     header = read_header(path)
     try:
-        frame = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False, encoding="utf-8")
+        frame = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise TableError(f"{path}: cannot be read as a CSV table: {error}") from error
     missing = [column for column in COLUMNS if column not in frame.columns]
@@ -124,7 +124,7 @@ def read_header(path: Path) -> Header:
     """Read the leading `#` lines; fields that are not there are empty."""
     found = {"calibeval": "", "signature": "", "command": ""}
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for line in file:
                 if not line.startswith("#"):
                     break
@@ -138,17 +138,26 @@ def read_header(path: Path) -> Header:
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends; an error leaves what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let system errors name the file that was wanted, not a temporary one, or none (as where there is no room)."""
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say what it had no room for
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
             error.filename = str(path)
         raise
 

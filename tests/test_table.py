@@ -1,6 +1,7 @@
 """The results table: what is written can be read, by us and by pandas, bit for bit."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -112,6 +113,20 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", "folder/nowhere.csv"])
+def test_a_place_that_takes_no_files_is_named(name):
+    with pytest.raises(OSError, match="'/proc/nowhere.csv'" if name == "nowhere.csv" else "'/proc/folder'"):
+        write_table(Path("/proc", name), [ROW], signature="s")
+
+
+def test_a_byte_order_mark_hides_nothing(tmp_path):
+    """Spreadsheets and editors put one before the first line."""
+    text = render_table([ROW], signature="s", command="c")
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8-sig")
+    header, frame = read_table(tmp_path / "t.csv")
+    assert (header.signature, header.command, len(frame)) == ("s", "c", 1)
 
 
 def test_written_files_can_be_read_by_others(tmp_path):
