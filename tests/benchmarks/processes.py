@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -52,13 +53,16 @@ def time_job(job: str, *arguments: str, repeats: int = 3, warm: bool = True) -> 
 
 def time_command(command: Sequence[str], repeats: int = 3, **options: Any) -> Timing:
     """Run a command from start to exit."""
-    seconds, peak = [], 0.0
+    seconds, peaks = [], []
     for _ in range(repeats):
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
+        _, status, usage = os.wait4(process.pid, 0)  # of this child alone, and of its own children
         seconds.append(time.perf_counter() - start)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return Timing(seconds, None, peak)
+        peaks.append(usage.ru_maxrss / 1024)
+        if status:
+            raise SystemExit(f"{command}: failed")
+    return Timing(seconds, None, max(peaks))
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
