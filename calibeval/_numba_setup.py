@@ -1,4 +1,4 @@
-"""Loading numba: where it keeps compiled kernels when it finds no place of its own, and what it need not load.
+"""Loading numba: where it keeps compiled kernels, how some are compiled ahead, and what it need not load.
 
 Numba writes kernels beside the package or into the user's cache folder. In a read-only container without a home it
 can do neither, and refuses to compile at all.
@@ -9,9 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from functools import cache
+from pathlib import Path
+from typing import Any
+
+_ahead: dict[str, subprocess.Popen[bytes]] = {}
 
 
 @cache
@@ -30,6 +35,29 @@ def provide_kernel_cache() -> None:
 
 def _probe() -> None:
     """Nothing; numba looks for a place when it sees a function, before it compiles it."""
+
+
+def compile_ahead(module: str) -> None:
+    """Start compiling the kernels of a module beside this process, unless some are kept already.
+
+    Compiling holds a lock, so that only processes share the work of a first run. For the commands alone: elsewhere
+    the program that runs may not be a Python.
+    """
+    import numba
+
+    probe: Any = numba.njit(cache=True)(_probe)
+    if module in _ahead or any(Path(probe.stats.cache_path).glob(f"{module.rpartition('.')[2]}.*.nbi")):
+        return
+    nothing = subprocess.DEVNULL
+    command = [sys.executable, "-P", "-c", f"import {module}"]
+    _ahead[module] = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
+    atexit.register(_ahead[module].kill)
+
+
+def wait_for_kernels(module: str) -> None:
+    """Wait until kernels that are compiled ahead are kept; what went wrong there is compiled again here."""
+    if module in _ahead:
+        _ahead[module].wait()
 
 
 def load_numba_without_blas() -> None:

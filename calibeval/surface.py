@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval import _surface_areas
+from calibeval._numba_setup import wait_for_kernels
 from calibeval.errors import UsageError
 from calibeval.protocol import HD95_DEFINITIONS, HD95Definition
 
@@ -96,6 +97,7 @@ def surface_distances(
     wanted = list(dict.fromkeys(int(label) for label in labels))
     _check(reference, prediction, wanted, spacing_mm)
 
+    wait_for_kernels("calibeval._distance_kernels")
     from calibeval import _surface_search
 
     planar = reference.ndim == 2

@@ -1,12 +1,15 @@
-"""A place for compiled kernels where numba finds none."""
+"""A place for compiled kernels where numba finds none, and kernels compiled ahead."""
 
 import os
+import sys
+from pathlib import Path
 
 import numba
 import pytest
 from numba.core import caching
 
-from calibeval._numba_setup import provide_kernel_cache
+from calibeval import _numba_setup
+from calibeval._numba_setup import compile_ahead, provide_kernel_cache, wait_for_kernels
 
 
 @pytest.fixture
@@ -39,3 +42,43 @@ def test_numba_s_own_place_is_left_alone(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     provide_kernel_cache.__wrapped__()
     assert "NUMBA_CACHE_DIR" not in os.environ
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """Commands that would have been started, with numba's cache in an empty folder."""
+    commands = []
+
+    class Process:
+        def __init__(self, command, **_):
+            commands.append(command)
+
+        def wait(self):
+            commands.append("waited")
+
+        def kill(self):
+            pass
+
+    monkeypatch.setattr(_numba_setup, "_ahead", {})
+    monkeypatch.setattr(_numba_setup.subprocess, "Popen", Process)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    return commands
+
+
+def test_kernels_are_compiled_ahead_once_and_waited_for(started):
+    wait_for_kernels("calibeval._distance_kernels")
+    assert started == []
+    for _ in range(2):
+        compile_ahead("calibeval._distance_kernels")
+    assert started == [[sys.executable, "-P", "-c", "import calibeval._distance_kernels"]]
+    wait_for_kernels("calibeval._distance_kernels")
+    assert started[1:] == ["waited"]
+
+
+def test_kernels_that_are_kept_are_not_compiled_ahead(started):
+    probe = numba.njit(cache=True)(_numba_setup._probe)
+    folder = Path(probe.stats.cache_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "_distance_kernels.far_distances-1.py311.nbi").touch()
+    compile_ahead("calibeval._distance_kernels")
+    assert started == []

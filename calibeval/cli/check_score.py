@@ -87,12 +87,11 @@ def score_for_gates(job: ScoreJob, *, workers: int | None, table: Path | None, c
     Raises:
         UsageError: no case could be scored.
     """
-    from calibeval._numba_setup import load_numba_without_blas
-    from calibeval.cli.console import progress
+    from calibeval.cli.console import prepare_kernels, progress
     from calibeval.gates.scores import scores_of_rows
     from calibeval.scoring.job import run_job, write_method
 
-    load_numba_without_blas()
+    prepare_kernels(job, workers)
     total = sum(len(pairing.cases) for pairing in job.pairings.values())
     with progress("scoring", total, quiet=quiet) as advance:
         (scored,) = run_job(job, workers=workers, progress=lambda case, _score: advance(case))

@@ -8,8 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from calibeval._version import __version__
+
+if TYPE_CHECKING:
+    from calibeval.scoring.job import ScoreJob
 
 # Libraries whose version can change a number or a file.
 _LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "SimpleITK", "pandas", "torch")
@@ -44,3 +48,16 @@ def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda name: bar.update(task, advance=1, description=f"{what} {name}")
+
+
+def prepare_kernels(job: ScoreJob, workers: int | None) -> None:
+    """Load numba fast; on a first run, let another process compile the surface kernels, where a core is free."""
+    from calibeval._numba_setup import compile_ahead, load_numba_without_blas, provide_kernel_cache
+    from calibeval.metrics import METRICS
+    from calibeval.scoring.workers import available_cores
+
+    load_numba_without_blas()
+    provide_kernel_cache()
+    need_surfaces = any(METRICS[name].needs == "surfaces" for name in job.metrics)
+    if need_surfaces and workers in (None, 1) and available_cores() > 1:
+        compile_ahead("calibeval._distance_kernels")

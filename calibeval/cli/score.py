@@ -184,11 +184,10 @@ def _score_methods(
     quiet: bool,
 ) -> list[MethodScore]:
     """Score and write method by method; shards go when all is written, so that no method is done twice."""
-    from calibeval._numba_setup import load_numba_without_blas
-    from calibeval.cli.console import progress
+    from calibeval.cli.console import prepare_kernels, progress
     from calibeval.scoring.job import run_job, write_method
 
-    load_numba_without_blas()
+    prepare_kernels(job, workers)
     total = sum(len(pairing.cases) for pairing in job.pairings.values())
     scores = []
     with progress("scoring", total, quiet=quiet) as advance:
