@@ -19,7 +19,7 @@ Job = Callable[[], Any]
 
 
 def _drain(file: Any) -> None:
-    buffer = bytearray(1 << 20)
+    buffer = bytearray(4 << 20)
     while file.readinto(buffer):
         pass
 

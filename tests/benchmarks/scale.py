@@ -71,9 +71,11 @@ def _watch(process: subprocess.Popen[bytes], memory: list[float]) -> None:
     statistics = Path(f"/proc/{process.pid}/statm")
     while process.poll() is None:
         try:
-            memory.append(int(statistics.read_text().split()[1]) * resource.getpagesize() / 2**20)
+            pages = int(statistics.read_text().split()[1])
         except (OSError, IndexError):
             return
+        if pages:  # none once it has ended
+            memory.append(pages * resource.getpagesize() / 2**20)
         time.sleep(0.1)
 
 
