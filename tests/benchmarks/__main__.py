@@ -1,7 +1,7 @@
 """All timings beside the peers', as markdown: `python -m tests.benchmarks FOLDER [surface fused files scale train]`.
 
-FOLDER takes the files that are made once and read by every run, about 25 GB with all cases. Each part is a module of
-this package with options of its own; all of them together take about an hour on two cores.
+FOLDER takes the files that are made once and read by every run, about 4 GB. Each part is a module of this package with
+options of its own; all of them together take about half an hour on two cores.
 """
 
 from __future__ import annotations
