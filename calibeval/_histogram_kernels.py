@@ -19,16 +19,18 @@ from typing import Any, NamedTuple
 import numba as nb
 import numpy as np
 
-from calibeval._label_kernels import BLOCK, IGNORED, block_label_types, compile_kernel, inner, read_only
+from calibeval._label_kernels import BLOCK, IGNORED, block_label_types, compile_kernel, exact, inner, read_only
 
 DECIDED = 0.9  # no other class can reach this much where the classes sum to 1
 _MIXED = -1  # the labels of a block do not agree
 
 # One addition counts a voxel and sums its p: that of the bits of 256 + p as integers. Their exponent field, 1031, is
 # odd, so that its multiple modulo 2^12 tells how many were added, and their lower 52 bits sum to p in units of 2^-44,
-# without a carry as long as fewer than 256 were added. Rounding to that unit costs less than 3e-14 of each p.
+# without a carry as long as fewer than 256 were added. Rounding to that unit costs less than 3e-14 of each p; in the
+# cell next to 0, where that could be much of p, it is added again (float32 has no such rest above 2^-20).
 _UNIT = 256.0
 _RESOLUTION = 2.0**-44
+_COARSE = 2.0**-20
 _COUNT_FACTOR = pow(1031, -1, 4096)
 _LANES = 4
 _FEW_CELLS = 10  # edges between a block's extremes, up to which comparing with each is the faster way
@@ -98,7 +100,7 @@ def _add_plane(
     `_label_blocks`. `edges` are 0, 1/M, ..., 1 and, among them, `threshold`, which is infinite when there is none.
     """
     value, key, code = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
-    bits = value.view(np.int64)
+    bits, rest = value.view(np.int64), np.empty(BLOCK, np.float64)
     sums_of_bits = np.zeros((_LANES, 3 * edges.size), np.int64)
     bins = np.float32(edges.size - 1 if threshold > 1 else edges.size - 2)
     waiting = 0
@@ -117,6 +119,9 @@ def _add_plane(
             total[target, first] += sum_
             continue
         _take(part, flip, value, key)
+        if first <= 1 and (smallest < _COARSE or part.itemsize == 8):
+            _find_rests(part, flip, value, key, edges[1], rest)
+            _add_rests(rest, labels[block * BLOCK : (block + 1) * BLOCK], c, flip, total)
         if target != _MIXED and last - first <= _FEW_CELLS:
             _add_cell_by_cell(key, bits, part.size, edges, first, last, count[target], total[target])
             continue
@@ -129,6 +134,26 @@ def _add_plane(
             _flush(sums_of_bits, count, total)
             waiting = 0
     _flush(sums_of_bits, count, total)
+
+
+@exact
+def _find_rests(part, flip, value, key, edge, rest):
+    """Write what rounding to the unit of the sums took from values up to an edge; this must not be reordered."""
+    start, sign = (1.0, -1.0) if flip else (0.0, 1.0)
+    for i in range(part.size):
+        p = start + sign * np.float64(part[i])
+        rest[i] = p - (value[i] - _UNIT) if key[i] <= edge else 0.0
+
+
+@inner
+def _add_rests(rest, label, c, flip, total):
+    """Add the rests to the totals of cell 1."""
+    hits = misses = 0.0
+    for i in range(label.size):
+        hits += rest[i] if label[i] == c else 0.0
+        misses += rest[i] if label[i] != c and label[i] != IGNORED else 0.0
+    total[0 if flip else 1, 1] += hits
+    total[1 if flip else 0, 1] += misses
 
 
 @inner

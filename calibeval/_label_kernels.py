@@ -23,6 +23,7 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz"},  # lets sums vectorise; NaN and infinity keep their meaning
 }
 inner = nb.njit(**_OPTIONS)
+exact = nb.njit(**{**_OPTIONS, "fastmath": False})
 
 
 class LabelKernels(NamedTuple):

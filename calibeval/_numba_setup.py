@@ -20,21 +20,29 @@ _ahead: dict[str, subprocess.Popen[bytes]] = {}
 
 
 @cache
-def provide_kernel_cache() -> None:
-    """Give numba a folder for this run and its workers where it has none; call it before the first kernel."""
+def provide_kernel_cache() -> Path:
+    """Give the folder of compiled kernels, one for this run and its workers where numba finds none.
+
+    To be called before the first kernel.
+    """
     import numba
 
     try:
-        numba.njit(cache=True)(_probe)
+        return _kernel_folder()
     except RuntimeError:  # no place found
         folder = tempfile.mkdtemp(prefix="calibeval-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["NUMBA_CACHE_DIR"] = folder  # workers read it when they start
         vars(numba.config)["CACHE_DIR"] = folder  # numba read it when it was loaded
+        return _kernel_folder()
 
 
-def _probe() -> None:
-    """Nothing; numba looks for a place when it sees a function, before it compiles it."""
+def _kernel_folder() -> Path:
+    """Where numba keeps the kernels of this package; it looks for a place when it sees a function, uncompiled."""
+    import numba
+
+    probe: Any = numba.njit(cache=True)(lambda: None)
+    return Path(probe.stats.cache_path)
 
 
 def compile_ahead(module: str) -> None:
@@ -43,10 +51,8 @@ def compile_ahead(module: str) -> None:
     Compiling holds a lock, so that only processes share the work of a first run. For the commands alone: elsewhere
     the program that runs may not be a Python.
     """
-    import numba
-
-    probe: Any = numba.njit(cache=True)(_probe)
-    if module in _ahead or any(Path(probe.stats.cache_path).glob(f"{module.rpartition('.')[2]}.*.nbi")):
+    kept = provide_kernel_cache().glob(f"{module.rpartition('.')[2]}.*.nbi")
+    if module in _ahead or any(kept):
         return
     nothing = subprocess.DEVNULL
     command = [sys.executable, "-P", "-c", f"import {module}"]

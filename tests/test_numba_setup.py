@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import numba
 import pytest
@@ -62,7 +61,9 @@ def started(monkeypatch, tmp_path):
     monkeypatch.setattr(_numba_setup, "_ahead", {})
     monkeypatch.setattr(_numba_setup.subprocess, "Popen", Process)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    return commands
+    provide_kernel_cache.cache_clear()
+    yield commands
+    provide_kernel_cache.cache_clear()
 
 
 def test_kernels_are_compiled_ahead_once_and_waited_for(started):
@@ -76,8 +77,7 @@ def test_kernels_are_compiled_ahead_once_and_waited_for(started):
 
 
 def test_kernels_that_are_kept_are_not_compiled_ahead(started):
-    probe = numba.njit(cache=True)(_numba_setup._probe)
-    folder = Path(probe.stats.cache_path)
+    folder = provide_kernel_cache()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "_distance_kernels.far_distances-1.py311.nbi").touch()
     compile_ahead("calibeval._distance_kernels")
