@@ -6,13 +6,13 @@ failed (they are rows with status and reason). Results go to stdout, everything 
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import Annotated
 
 import typer
 
 from calibeval.cli.check import check
+from calibeval.cli.console import prepare_streams
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
 from calibeval.cli.score import score
@@ -56,17 +56,16 @@ app.command()(predict)
 
 def run() -> None:
     """Run the command line; an error that we raise on purpose, or the system's, is one message and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no arrows gets question marks
+    prepare_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except CalibevalError as error:
         print(f"calibeval: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe left: nothing more to say, and nobody to say it to
-        raise SystemExit(0) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"calibeval: {where}{error.strerror or error}.", file=sys.stderr)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calibeval._version import __version__
 
@@ -30,9 +31,28 @@ def version_text() -> str:
     return "\n".join(lines)
 
 
-def drop_output() -> None:
-    """Print what follows to nobody: the reader of a pipe left (`| head`), and the exit code shall still be ours."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Outlet(io.FileIO):
+    """Standard output whose reader may leave (`| head`): what follows goes nowhere, and the exit code stays ours."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if isinstance(error, BrokenPipeError):
+                return len(data)
+            error.filename = "standard output"  # no space, say; the interpreter's last flush must not fail again
+            raise
+
+
+def prepare_streams() -> None:
+    """Let a reader of a pipe leave early, and a terminal that knows no arrows get question marks."""
+    stdout = sys.__stdout__
+    if stdout is not None and sys.stdout is stdout:
+        outlet = io.BufferedWriter(_Outlet(stdout.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(outlet, stdout.encoding, errors="replace", line_buffering=stdout.isatty())
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="replace")
 
 
 @contextmanager

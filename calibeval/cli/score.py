@@ -234,7 +234,6 @@ def _print_problems(job: ScoreJob, scores: list[MethodScore], *, quiet: bool) ->
 
 
 def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
-    from calibeval.cli.console import drop_output
     from calibeval.metrics import cautions
     from calibeval.summary import as_json, summarise
 
@@ -250,7 +249,4 @@ def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
         }
         for method in scores
     ]
-    try:
-        print(json.dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False), flush=True)
-    except BrokenPipeError:
-        drop_output()
+    print(json.dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False))

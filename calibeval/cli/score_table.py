@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from calibeval.cli.console import drop_output
 from calibeval.metrics import cautions
 from calibeval.summary import SummaryRow, direction, summarise
 
@@ -35,17 +34,9 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
         console.print(f"wrote {paths[method.method]}")
 
 
-class _Console(Console):
-    """A console whose reader may leave early."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        drop_output()
-
-
 def make_console() -> Console:
     """A console that prints names as they are; into a pipe it cuts nothing."""
-    console = _Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console
