@@ -1,6 +1,7 @@
-"""How cost grows, and the extremes: `python -m tests.benchmarks.scale FOLDER [cases|classes|growth|start]`.
+"""How cost grows, and the extremes: `python -m tests.benchmarks.scale FOLDER [PART ...]`.
 
-`cases`: 10,000 small cases, throughput and memory over the run. `classes`: 117 classes at 300^3 from .nii.gz. `growth`:
+`cases`: 10,000 small cases, throughput and memory over the run. `classes`: 117 classes at 300^3 from .nii.gz, as zeros
+and ones; `network`, not run unless named: as a network's output, which takes 12 GB and ten minutes to make. `growth`:
 seconds against voxels, classes and cases, with the slope on a log-log scale. `start`: --help, the first score on a
 fresh numba cache, and a warm one.
 """
@@ -79,13 +80,16 @@ def _watch(process: subprocess.Popen[bytes], memory: list[float]) -> None:
         time.sleep(0.1)
 
 
-def classes(folder: Path) -> None:
+def classes(folder: Path, kind: str = "hard") -> None:
     """Score 117 classes at 300^3."""
-    prediction, label = write_nifti(many_classes(), "hard", folder / "many")
-    timing = time_command(_score(prediction, label, folder / "many" / "out"), repeats=1, cwd=ROOT)
+    home = folder / f"many-{kind}"
+    prediction, label = write_nifti(many_classes(), kind, home)
+    timing = time_command(_score(prediction, label, home / "out"), repeats=1, cwd=ROOT)
     size = prediction.stat().st_size / 1e6
     rows = [["case", "file", "seconds", "peak MiB"]]
-    rows.append(["117 classes, 300 x 300 x 300", f"{size:.0f} MB", f"{timing.median:.1f}", f"{timing.peak_mib:.0f}"])
+    rows.append(
+        [f"117 classes, 300 x 300 x 300, {kind}", f"{size:.0f} MB", f"{timing.median:.1f}", f"{timing.peak_mib:.0f}"]
+    )
     print_table(rows)
 
 
@@ -143,11 +147,20 @@ def start(_folder: Path) -> None:
     print_table(rows)
 
 
+PARTS = {
+    "cases": cases,
+    "classes": classes,
+    "network": lambda folder: classes(folder, "network"),
+    "growth": growth,
+    "start": start,
+}
+
+
 def main() -> None:
     """Run the parts named, or all."""
     folder, *names = sys.argv[1:]
     for name in names or ("start", "growth", "cases", "classes"):
-        {"cases": cases, "classes": classes, "growth": growth, "start": start}[name](Path(folder))
+        PARTS[name](Path(folder))
 
 
 if __name__ == "__main__":
