@@ -74,7 +74,7 @@ def load_numba_without_blas() -> None:
     blas = "scipy.linalg.cython_blas"
     if "numba.np.arraymath" in sys.modules or blas in sys.modules:
         return
-    vars(sys)["modules"][blas] = None  # an import of it fails, and numba goes on without
+    sys.modules[blas] = None  # type: ignore[assignment]  # an import of it fails, and numba goes on without
     try:
         import numba.np.arraymath  # noqa: F401
     finally:

@@ -17,7 +17,8 @@ from calibeval.io.classes import ClassScheme
 from calibeval.io.in_memory import case_of_arrays
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol, make_protocol
-from calibeval.scoring.job import MethodScore, make_signature, plan_job, run_job
+from calibeval.scoring.job import MethodScore, run_job
+from calibeval.scoring.plan import make_signature, plan_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows
 from calibeval.statistics import Statistics
@@ -136,7 +137,7 @@ def score_folder(
         labels: folder or file; None when each NPZ holds its label.
         workers: processes; None takes as many as cores, memory and work allow. More than one needs the usual
             `if __name__ == "__main__":` in a script.
-        **choices: as in `calibeval.scoring.job.plan_job`: protocol, metrics, classes, regions, ...
+        **choices: as in `calibeval.scoring.plan.plan_job`: protocol, metrics, classes, regions, ...
 
     Raises:
         UsageError: nothing to score, or names that fit in more than one way. A bad case never raises: see `errors`.

@@ -23,7 +23,7 @@ FLOORS = (
     ("_histogram_kernels", "_surface_kernels", "_distance_kernels", "_surface_areas"),
     ("_label_kernels",),
     ("_numba_setup",),
-    ("table", "metrics", "protocol", "bootstrap", "errors", "_version"),
+    ("table", "metrics", "protocol", "bootstrap", "errors", "wording", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
 HEAVY = ("torch", "matplotlib", "numba", "scipy", "SimpleITK", "pandas", "nibabel", "monai")

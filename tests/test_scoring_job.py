@@ -18,7 +18,8 @@ from calibeval import score_folder
 from calibeval.errors import UsageError
 from calibeval.io.pairing import CasePaths
 from calibeval.scoring import job as job_module
-from calibeval.scoring.job import choose_workers, plan_job, run_job, table_path, write_method
+from calibeval.scoring.job import choose_workers, run_job, table_path, write_method
+from calibeval.scoring.plan import plan_job
 from calibeval.scoring.shards import ShardStore
 
 CASES = 6

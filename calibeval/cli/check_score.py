@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calibeval.gates.scores import ScoreTable
     from calibeval.io.cases import ReadOptions
     from calibeval.io.classes import ClassScheme
-    from calibeval.scoring.job import ScoreJob
+    from calibeval.scoring.plan import ScoreJob
 
 # Options of `calibeval score`, by their names without dashes: the keyword that they become, and their type.
 _PROTOCOL_OPTIONS: dict[str, tuple[str, type]] = {
@@ -72,7 +72,7 @@ def plan_scoring(predictions: Path, labels: Path | None, policy: Policy, protoco
     Raises:
         UsageError: several methods and none is named, or what `plan_job` refuses.
     """
-    from calibeval.scoring.job import plan_job
+    from calibeval.scoring.plan import plan_job
 
     choices = _take(policy, _JOB_OPTIONS)
     if "seg_dir" in choices:

@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 from calibeval._version import __version__
 
 if TYPE_CHECKING:
-    from calibeval.scoring.job import ScoreJob
+    from rich.console import Console
 
+    from calibeval.scoring.plan import ScoreJob
+
+_PIPE_WIDTH = 500
+INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
 # Libraries whose version can change a number or a file.
 _LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "SimpleITK", "pandas", "torch")
 
@@ -53,6 +57,16 @@ def prepare_streams() -> None:
         sys.stdout = io.TextIOWrapper(outlet, stdout.encoding, errors="replace", line_buffering=stdout.isatty())
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="replace")
+
+
+def make_console() -> Console:
+    """A console that prints names as they are; into a pipe it cuts nothing."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
 
 
 @contextmanager

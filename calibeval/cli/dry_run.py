@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from calibeval.cli.score_table import make_console
+from calibeval.cli.console import make_console
 from calibeval.errors import CalibevalError
 from calibeval.io.cases import describe_case
 
 if TYPE_CHECKING:
-    from calibeval.scoring.job import ScoreJob
+    from calibeval.scoring.plan import ScoreJob
 
 
 def print_plan(job: ScoreJob, console: Console | None = None) -> int:

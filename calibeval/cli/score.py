@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from calibeval.cli.console import INTERRUPTED
 from calibeval.errors import UsageError
 from calibeval.protocol import make_protocol
 
 if TYPE_CHECKING:
-    from calibeval.scoring.job import MethodScore, ScoreJob
+    from calibeval.scoring.job import MethodScore
+    from calibeval.scoring.plan import ScoreJob
     from calibeval.scoring.shards import ShardStore
 
 # Typer reads choices from literals; a test holds them against the registries.
@@ -24,7 +26,6 @@ HD95Name = Literal["monai", "medpy", "deepmind", "sdc-repo"]
 EmptyRuleName = Literal["nan", "worst", "nacl", "sdc-repo", "deepmind"]
 MissingName = Literal["error", "worst", "skip"]
 InputName = Literal["auto", "probabilities", "logits", "labels"]
-INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
 MOST_ERRORS = 20  # printed for one method; the table holds all
 
 
@@ -79,7 +80,7 @@ def score(
     Exit code 0: all cases scored; 2: nothing could be scored; 3: some cases failed or are missing (see the table);
     130: interrupted.
     """
-    from calibeval.scoring.job import plan_job
+    from calibeval.scoring.plan import plan_job
 
     job = plan_job(
         predictions,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from calibeval.cli.console import make_console
 from calibeval.metrics import cautions
 from calibeval.summary import SummaryRow, direction, summarise
+from calibeval.wording import count_of
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
 
-_PIPE_WIDTH = 500
 _COUNTS = ("empty_reference", "empty_prediction", "both_empty", "missing", "failed")
 
 
@@ -32,14 +33,6 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
         console.print(line, style="dim")
     for method in scores:
         console.print(f"wrote {paths[method.method]}")
-
-
-def make_console() -> Console:
-    """A console that prints names as they are; into a pipe it cuts nothing."""
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    return console
 
 
 def _table(rows: list[SummaryRow]) -> Table:
@@ -71,12 +64,8 @@ def _table(rows: list[SummaryRow]) -> Table:
 
 def _counts(row: SummaryRow) -> str:
     counts = [f"{row.statuses[name]} {name.replace('_', ' ')}" for name in _COUNTS if row.statuses.get(name)]
-    left_out = f"; {_number_of(row.left_out, 'value')} left out" if row.left_out else ""
+    left_out = f"; {count_of(row.left_out, 'value')} left out" if row.left_out else ""
     return ", ".join(counts) + left_out
-
-
-def _number_of(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def _number(value: float) -> str:
@@ -96,4 +85,4 @@ def _note_lines(scores: list[MethodScore]) -> list[str]:
 
 def _note_line(notes: list[str]) -> str:
     others = " (other numbers in other cases)" if len(set(notes)) > 1 else ""
-    return f"note ({_number_of(len(notes), 'case')}): {notes[0]}{others}"
+    return f"note ({count_of(len(notes), 'case')}): {notes[0]}{others}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calibeval.cli.console import progress
+from calibeval.cli.console import INTERRUPTED, progress
 from calibeval.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from calibeval.train.run import HeldOut
     from calibeval.train.session import Plan
 
-_INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 _MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
 
 Data = Annotated[
@@ -208,7 +207,7 @@ def _run(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quie
             saved = (Path(config.out) / "last.pt").exists()
             go_on = f"go on with: calibeval train --resume {shlex.quote(config.out)}"
             print(f"stopped; {go_on if saved else 'nothing is saved yet'}", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _fit(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quiet: bool) -> Fitted:
@@ -258,7 +257,8 @@ def _leads() -> bool:
 def _score(held_out: HeldOut, table: Path) -> bool:
     """Score the held-out cases as `calibeval score` does, and print its summary; whether a case failed."""
     from calibeval.cli.score_table import print_scores
-    from calibeval.scoring.job import plan_job, run_job, write_method
+    from calibeval.scoring.job import run_job, write_method
+    from calibeval.scoring.plan import plan_job
 
     job = plan_job(held_out.predictions, held_out.labels, metrics=held_out.metrics)
     scores = list(run_job(job))

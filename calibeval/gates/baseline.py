@@ -24,7 +24,7 @@ from calibeval.bootstrap import resample
 from calibeval.errors import TableError
 from calibeval.gates.evaluate import differing_parts
 from calibeval.gates.policy import Margin, Policy, name_of
-from calibeval.gates.report import LISTED, CaseValue, Outcome, count_cases
+from calibeval.gates.report import LISTED, CaseValue, Outcome
 from calibeval.gates.scores import (
     UNSCORED,
     CaseKey,
@@ -36,6 +36,7 @@ from calibeval.gates.scores import (
 )
 from calibeval.metrics import METRICS
 from calibeval.table import MEAN
+from calibeval.wording import count_of
 
 MIN_PAIRS = 5  # below, a bootstrap over cases has too few different samples
 
@@ -101,7 +102,7 @@ def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, po
     mean, limit = float(worse.mean()), mean_upper_bound(worse, policy.alpha)
     passed = limit <= margin.margin
     message = "; ".join(
-        (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), count_cases(worse.size), *notes)
+        (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), count_of(worse.size, "case"), *notes)
     )
     order = [int(i) for i in np.argsort(-worse, kind="stable")[:LISTED] if worse[i] > 0]
     worst = tuple(CaseValue(show_case(cases[i], scores), float(after[i]), float(before[i])) for i in order)
@@ -136,7 +137,7 @@ def _paired(
     needed = max(MIN_PAIRS, policy.min_cases)
     if both.sum() < needed:
         raise TableError(
-            f"Only {count_cases(int(both.sum()))} with a value in both tables; the comparison needs {needed}."
+            f"Only {count_of(int(both.sum()), 'case')} with a value in both tables; the comparison needs {needed}."
         )
     if not (np.isfinite(new.values[both]).all() and np.isfinite(before[both]).all()):
         raise TableError(f"{margin.metric} is infinite in some case, so that no mean says anything. Use --empty worst.")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from calibeval.errors import TableError
 from calibeval.gates.policy import COUNTS, Gate, Policy
-from calibeval.gates.report import LISTED, CaseValue, Outcome, count_cases
+from calibeval.gates.report import LISTED, CaseValue, Outcome
 from calibeval.gates.scores import (
     CaseNumbers,
     ScoreTable,
@@ -28,6 +28,7 @@ from calibeval.gates.scores import (
 )
 from calibeval.metrics import METRICS
 from calibeval.table import MEAN
+from calibeval.wording import count_of
 
 Values = NDArray[np.float64]
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -85,7 +86,7 @@ def _decide_count(gate: Gate, scores: ScoreTable) -> Outcome:
     statuses = COUNTS[gate.aggregate]
     cases = cases_with_status(scores, statuses, gate.metric, gate.class_name)
     everything = len(cases_with_status(scores, ()))
-    message = f"{len(cases)}" if not statuses else f"{len(cases)} of {count_cases(everything)}"
+    message = f"{len(cases)}" if not statuses else f"{len(cases)} of {count_of(everything, 'case')}"
     named = [CaseValue(show_case(key, scores), float("nan")) for key in cases[:LISTED]] if statuses else []
     return _outcome(gate, float(len(cases)), message, tuple(named))
 
@@ -96,7 +97,7 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     defined = values[~np.isnan(values)]
     left_out = "; ".join(filter(None, (numbers.left_out(), _fewer_classes(gate, scores, numbers))))
     if defined.size < max(policy.min_cases, 1):
-        found = ", ".join(filter(None, (f"{count_cases(defined.size)} with a value", left_out)))
+        found = ", ".join(filter(None, (f"{count_of(defined.size, 'case')} with a value", left_out)))
         raise TableError(f"{found}; the gate needs {policy.min_cases}.")
     worst: tuple[CaseValue, ...] = ()
     if gate.aggregate == "pooled":
@@ -107,7 +108,7 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     if np.isnan(value):
         raise TableError(f"{gate.aggregate} of {gate.metric} is not a number.")
     quantity = " ".join(filter(None, (show_number(value, gate), _unit(gate, scores))))
-    message = "; ".join(filter(None, (f"{quantity}, {count_cases(defined.size)}", left_out, _wrong_way(gate))))
+    message = "; ".join(filter(None, (f"{quantity}, {count_of(defined.size, 'case')}", left_out, _wrong_way(gate))))
     return _outcome(gate, value, message, worst)
 
 
@@ -180,8 +181,10 @@ def _all_scored(scores: ScoreTable, policy: Policy) -> list[Outcome]:
     cases = cases_with_status(scores, statuses)
     everything = len(cases_with_status(scores, ()))
     if not cases:
-        return [Outcome(name, "cases", "passed", count_cases(everything), 0.0)]
+        return [Outcome(name, "cases", "passed", count_of(everything, "case"), 0.0)]
     gates = " and ".join(f"n_{status}" for status in statuses)
-    message = f"{len(cases)} of {count_cases(everything)}, and no gate allows that; a gate on {gates} would decide it"
+    message = (
+        f"{len(cases)} of {count_of(everything, 'case')}, and no gate allows that; a gate on {gates} would decide it"
+    )
     named = tuple(CaseValue(show_case(key, scores), float("nan")) for key in cases[:LISTED])
     return [Outcome(name, "cases", "incomplete", message, float(len(cases)), cases=named)]

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calibeval.gates.case_files import Problem, Task, check_case, died
-from calibeval.gates.report import Finding, Outcome, Status, count_cases
+from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
 from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, make_scheme
 from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
 from calibeval.scoring.workers import run_tasks
+from calibeval.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _outcome(rule: str, plan: FilePlan, findings: list[Finding], looked_at: int)
         return Outcome(name, "integrity", "skipped", "no case came so far; see the rules above")
     if not found:
         partly = "" if looked_at == len(plan.cases) else f"{looked_at} of "
-        return Outcome(name, "integrity", "passed", partly + count_cases(len(plan.cases)), 0.0)
+        return Outcome(name, "integrity", "passed", partly + count_of(len(plan.cases), "case"), 0.0)
     first = f"{found[0].file}: {found[0].problem}" + (f" {found[0].advice}" if found[0].advice else "")
     more = f" And {len(found) - 1} more." if len(found) > 1 else ""
     status: Status = "failed" if plan.severities[rule] == "fail" else "warned"

@@ -107,11 +107,6 @@ class Report:
         return sum(outcome.status == status for outcome in self.outcomes)
 
 
-def count_cases(number: int) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{number} case{'' if number == 1 else 's'}"
-
-
 def findings_of(outcome: Outcome, findings: tuple[Finding, ...]) -> list[Finding]:
     """The findings behind an integrity outcome, whose name begins with its rule; none for other kinds."""
     rule = outcome.name.partition(":")[0] if outcome.kind == "integrity" else ""

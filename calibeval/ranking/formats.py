@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from calibeval._version import __version__
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.verdict import blocks_text, p_text, rank_text, units_text
+from calibeval.ranking.verdict import p_text, rank_text, units_text
+from calibeval.wording import count_of
 
 _COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
 _PLAIN_COLUMNS = 5  # columns before those of metrics
@@ -138,7 +139,7 @@ def test_lines(ranking: Ranking) -> list[str]:
         f"Kendall W {_number(test.kendall_w)}",
         f"Permutation p {p_text(test.permutation.p)}; cluster-permutation p {p_text(test.cluster_permutation.p)} "
         f"({'exact' if test.cluster_permutation.exact else 'sampled'}, {units_text(ranking)})",
-        f"Nemenyi CD {ranking.posthoc.cd:.2f} at {ranking.settings.alpha:g} for {blocks_text(test.n_blocks)}"
+        f"Nemenyi CD {ranking.posthoc.cd:.2f} at {ranking.settings.alpha:g} for {count_of(test.n_blocks, 'block')}"
         + ("" if test.n_blocks == test.n_clusters else f", {ranking.independent.cd:.2f} for {units_text(ranking)}"),
     ]
     if not math.isnan(ranking.tau[0]):

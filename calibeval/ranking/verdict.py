@@ -15,6 +15,7 @@ from calibeval.ranking.inputs import PrintedRanks
 from calibeval.ranking.posthoc import smallest_wilcoxon_holm
 from calibeval.ranking.result import Ranking
 from calibeval.ranking.stability import Alternative
+from calibeval.wording import count_of
 
 _NAMED = 6  # names listed before "and N more"
 _FEW_UNITS = 6
@@ -115,12 +116,7 @@ def units_text(ranking: Ranking) -> str:
     """The independent units, counted and named."""
     number = ranking.friedman.n_clusters
     what = "case" if ranking.scores.has_cases and ranking.settings.blocks == "case" else "data set"
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def blocks_text(number: int) -> str:
-    """`1 block`, `2 blocks`."""
-    return f"{number} block{'' if number == 1 else 's'}"
+    return count_of(number, what)
 
 
 def test_name(ranking: Ranking) -> str:
@@ -258,7 +254,7 @@ def _cd_unattainable(ranking: Ranking) -> str:
 def _wilcoxon_unattainable(ranking: Ranking) -> str:
     k, alpha = len(ranking.methods), ranking.settings.alpha
     counts = {ranking.independent.n_blocks: units_text(ranking)}
-    counts.setdefault(ranking.posthoc.n_blocks, blocks_text(ranking.posthoc.n_blocks))
+    counts.setdefault(ranking.posthoc.n_blocks, count_of(ranking.posthoc.n_blocks, "block"))
     smallest = {what: smallest_wilcoxon_holm(k, n) for n, what in counts.items()}
     texts = [f"with {what} the smallest p is {p:.4f}" for what, p in smallest.items() if p > alpha]
     if not texts:

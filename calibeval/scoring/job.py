@@ -21,7 +21,7 @@ from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.metrics import METRICS
-from calibeval.scoring.plan import ScoreJob, complete_scheme, make_signature, plan_job
+from calibeval.scoring.plan import ScoreJob, complete_scheme
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
@@ -31,17 +31,6 @@ from calibeval.table import Row, to_frame, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "MethodScore",
-    "ScoreJob",
-    "choose_workers",
-    "make_signature",
-    "plan_job",
-    "run_job",
-    "table_path",
-    "write_method",
-]
 
 _MANY_BYTES = 200 << 20  # of predictions, from which starting processes pays
 
