@@ -6,7 +6,11 @@ Importing this package loads no heavy library: names are fetched on first use.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 from calibeval._version import __version__
@@ -20,6 +24,35 @@ _HOMES = {
     "score_folder": "calibeval.score",
 }
 __all__ = ["METRICS", "PROTOCOLS", "__version__", "make_protocol", "read_table", "score_case", "score_folder"]
+
+
+# Homes of modules in 0.1, which go on being imported under these names.
+_MOVED = {
+    f"calibeval.{old}": f"calibeval.metrics.{new}"
+    for old, new in {
+        "accumulate": "accumulate",
+        "bootstrap": "intervals",
+        "boundary": "boundary",
+        "calibration": "calibration",
+        "empty": "empty",
+        "overlap": "overlap",
+        "statistics": "statistics",
+        "surface": "surface",
+    }.items()
+}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Gives a module that has moved for its old name: the same object, not a second copy."""
+
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in _MOVED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = import_module(_MOVED[module.__name__])
+
+
+sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:

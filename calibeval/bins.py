@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError
+from calibeval.files import atomic_path
+from calibeval.metrics.statistics import Edges, Histogram, Statistics
 from calibeval.protocol import Protocol
-from calibeval.statistics import Edges, Histogram, Statistics
-from calibeval.table import BINS_SUFFIX, atomic_path
+from calibeval.table import BINS_SUFFIX
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
     CalibevalError             exit code 2 when it reaches the command line
     ├── UsageError             options or arguments that contradict each other or the data
     ├── InputError             one file that cannot be used: costs its case, never the others
+    │   ├── BrokenFileError    damaged, cut off, or not of the format that its name says
     │   └── GeometryError      prediction and reference do not lie in the same place
+    ├── ProbabilityError       values that are no probabilities; the reader of a file makes an InputError of it
     ├── TableError             a results table that cannot be read or compared
     └── MissingExtraError      an optional dependency is not installed
 
@@ -43,8 +45,16 @@ class InputError(CalibevalError):
         return type(self), (self.path, self.problem, self.advice)
 
 
+class BrokenFileError(InputError):
+    """A file that is damaged, cut off, or not of the format that its name says; one that is whole may still not fit."""
+
+
 class GeometryError(InputError):
     """Prediction and reference do not lie in the same place."""
+
+
+class ProbabilityError(CalibevalError):
+    """Values that are no probabilities: not finite, out of [0, 1], or not summing to 1 over the classes."""
 
 
 class TableError(CalibevalError):

@@ -1,7 +1,7 @@
 """Scoring: arrays with `score_case`, files with `score_folder`.
 
-Both give rows of one table (`calibeval.table`) and the statistics behind them (`calibeval.statistics`). A case that
-cannot be scored becomes rows with a status and a reason, and the others go on.
+Both give rows of one table (`calibeval.table`) and the statistics behind them (`calibeval.metrics.statistics`). A case
+that cannot be scored becomes rows with a status and a reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 from calibeval.io.classes import ClassScheme
 from calibeval.io.in_memory import case_of_arrays
 from calibeval.metrics import select_metrics
+from calibeval.metrics.statistics import Statistics
 from calibeval.protocol import Protocol, make_protocol
 from calibeval.scoring.job import MethodScore, run_job
 from calibeval.scoring.plan import make_signature, plan_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows
-from calibeval.statistics import Statistics
 from calibeval.table import Row, to_frame
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from calibeval.bootstrap import mean_interval
 from calibeval.metrics import METRICS
+from calibeval.metrics.intervals import mean_interval
 from calibeval.table import ALL, MEAN, POOLED, Row
 
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from calibeval._version import __version__
 from calibeval.errors import TableError
+from calibeval.files import write_text
 from calibeval.metrics import cautions
 
 if TYPE_CHECKING:
@@ -65,8 +63,7 @@ def write_table(path: Path, rows: Iterable[Row], *, signature: str, command: str
         signature: `Protocol.signature` of the numbers.
         command: the command line that reproduces the table.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_text(render_table(rows, signature=signature, command=command), encoding="utf-8", newline="\n")
+    write_text(path, render_table(rows, signature=signature, command=command))
 
 
 def render_table(rows: Iterable[Row], *, signature: str, command: str = "") -> str:
@@ -133,39 +130,6 @@ def read_header(path: Path) -> Header:
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: cannot be read: {error}") from error
     return Header(found["calibeval"], found["signature"], found["command"])
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path that becomes `path` when the block ends; an error leaves what was there."""
-    with _naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let system errors name the file that was wanted, not a temporary one, or none (as where there is no room)."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
-            error.filename = str(path)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _field(value: str | float) -> str:

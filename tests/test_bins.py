@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from calibeval.accumulate import Accumulator
 from calibeval.bins import bins_path, flatten, pool, read_bins, write_bins
-from calibeval.calibration import CALIBRATION_FUNCTIONS
 from calibeval.errors import TableError
+from calibeval.metrics.accumulate import Accumulator
+from calibeval.metrics.calibration import CALIBRATION_FUNCTIONS
 from calibeval.protocol import PROTOCOLS
 
 PAPER = PROTOCOLS["paper"]

@@ -1,14 +1,11 @@
 """The sample data: reproducible, honest, small, and in the repository as generated."""
 
-from pathlib import Path
-
 import nibabel
 import numpy as np
 import pytest
 
 from calibeval.phantom import CLASSES, METHODS, SPACING_MM, make_case, sharpen, write_sample_data
-
-SAMPLE = Path(__file__).parent.parent / "sample_data"
+from tests import SAMPLE
 
 
 def test_equal_seeds_give_equal_cases():

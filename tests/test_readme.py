@@ -11,8 +11,8 @@ import pytest
 
 from calibeval.metrics import METRICS
 from calibeval.protocol import HD95_DEFINITIONS, PROTOCOLS
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from calibeval.bootstrap import mean_interval
 from calibeval.metrics import METRICS
+from calibeval.metrics.intervals import mean_interval
 from calibeval.summary import as_json, direction, summarise
 from calibeval.table import Row
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibeval.errors import TableError
-from calibeval.table import COLUMNS, Row, atomic_path, read_header, read_table, render_table, to_frame, write_table
+from calibeval.files import atomic_path
+from calibeval.table import COLUMNS, Row, read_header, read_table, render_table, to_frame, write_table
 
 ROW = Row("ours", "ACDC", "case_1", "LV", "DSC", 0.1 + 0.2, "", "ok", "")
 

@@ -265,22 +265,21 @@ def _refuse_no_gates(inputs: _Inputs, policy: Policy) -> None:
 
 
 def _write_draft(inputs: _Inputs, path: Path, method: str, *, force: bool) -> None:
+    from calibeval.files import write_text
     from calibeval.gates.init import draft
     from calibeval.gates.scores import load_scores
-    from calibeval.table import atomic_path
 
     if path.exists() and not force:
         raise UsageError(f"{path} exists. Give another name with --gates, or --force to overwrite it.")
     text = draft(load_scores(inputs.results, method), named_method=bool(method))
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, text)
     if not inputs.quiet:
         print(f"wrote {path}; check with: calibeval check {shlex.quote(str(inputs.results))} --gates {path}")
 
 
 def _emit(report: Report, format_: str, files: dict[Path, str], *, quiet: bool) -> None:
+    from calibeval.files import write_text
     from calibeval.gates.formats import FORMATS, append_step_summary, as_text
-    from calibeval.table import atomic_path
 
     if not quiet:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -288,8 +287,7 @@ def _emit(report: Report, format_: str, files: dict[Path, str], *, quiet: bool) 
         on_terminal = format_ == "text" and sys.stdout.isatty()
         sys.stdout.write(as_text(report, _paint) if on_terminal else FORMATS[format_](report))
     for path, name in files.items():
-        with atomic_path(path) as temporary:
-            temporary.write_text(FORMATS[name](report), encoding="utf-8", newline="\n")
+        write_text(path, FORMATS[name](report))
     if format_ == "github":
         append_step_summary(report)
 

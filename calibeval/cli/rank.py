@@ -156,15 +156,14 @@ def _check_plots(paths: list[Path]) -> None:
 
 
 def _write(ranking: Any, chosen: str, out: Path | None) -> None:
+    from calibeval.files import write_text
     from calibeval.ranking.formats import FORMATS
-    from calibeval.table import atomic_path
 
     text = FORMATS[chosen](ranking)
     if out is None:
         sys.stdout.write(text)
         return
-    with atomic_path(out) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(out, text)
     print(f"wrote {out}", file=sys.stderr)
 
 

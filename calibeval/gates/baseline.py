@@ -20,7 +20,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.bootstrap import resample
 from calibeval.errors import TableError
 from calibeval.gates.evaluate import differing_parts
 from calibeval.gates.policy import Margin, Policy, name_of
@@ -35,6 +34,7 @@ from calibeval.gates.scores import (
     show_case,
 )
 from calibeval.metrics import METRICS
+from calibeval.metrics.intervals import resample
 from calibeval.table import MEAN
 from calibeval.wording import count_of
 

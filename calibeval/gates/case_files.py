@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import GeometryError, InputError
-from calibeval.gates.planes import PlaneScan, scan_planes
+from calibeval.gates.scan import PlaneScan, scan_planes
 from calibeval.io.arrays import ArrayFile, npz_keys, open_array, suffix_of
 from calibeval.io.cases import LABEL_KEYS, PROBABILITY_KEYS, Prediction, ReadOptions, open_prediction
 from calibeval.io.classes import ClassScheme, read_labels

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from calibeval._version import __version__
-from calibeval.bootstrap import mean_interval
 from calibeval.errors import TableError
 from calibeval.gates.policy import COUNTS, name_of, overall_class
 from calibeval.gates.scores import CaseNumbers, ScoreTable, case_numbers, cases_with_status
 from calibeval.metrics import METRICS, Metric
+from calibeval.metrics.intervals import mean_interval
 from calibeval.protocol import PROTOCOLS
 from calibeval.table import ALL, MEAN
 

@@ -18,8 +18,8 @@ from calibeval.io.classes import ClassScheme, check_decided, read_labels
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.io.predictions import PROBABILITY_KEYS, Prediction, ReadOptions, check_place, open_prediction
-from calibeval.io.probabilities import PlaneSource
-from calibeval.statistics import IGNORED
+from calibeval.metrics.statistics import IGNORED
+from calibeval.planes import PlaneSource
 
 __all__ = [
     "LABEL_KEYS",

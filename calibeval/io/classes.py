@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibeval.errors import InputError
 from calibeval.io.arrays import ArrayFile
 from calibeval.io.scheme import ClassScheme, make_scheme
-from calibeval.statistics import IGNORED, MAX_CLASSES
+from calibeval.metrics.statistics import IGNORED, MAX_CLASSES
 
 __all__ = ["ClassScheme", "check_decided", "index_labels", "make_scheme", "read_labels"]
 

@@ -13,9 +13,10 @@ from calibeval.errors import UsageError
 from calibeval.io.cases import Case
 from calibeval.io.classes import ClassScheme, check_decided, index_labels
 from calibeval.io.layout import squeezed
-from calibeval.io.probabilities import PlaneSource, array_source
+from calibeval.io.probabilities import array_source
 from calibeval.io.scheme import check_scheme
-from calibeval.statistics import IGNORED
+from calibeval.metrics.statistics import IGNORED
+from calibeval.planes import PlaneSource
 
 
 def case_of_arrays(

@@ -18,7 +18,6 @@ from calibeval.io.geometry import check_same_place
 from calibeval.io.layout import Layout, find_layout, squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.io.probabilities import (
-    PlaneSource,
     file_source,
     sigmoid_source,
     softmax_source,
@@ -26,7 +25,8 @@ from calibeval.io.probabilities import (
     transposed_source,
     with_background,
 )
-from calibeval.statistics import MAX_CLASSES
+from calibeval.metrics.statistics import MAX_CLASSES
+from calibeval.planes import PlaneSource
 
 PROBABILITY_KEYS = ("probabilities", "softmax", "probs", "prob", "probability", "logits", "prediction", "pred")
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}

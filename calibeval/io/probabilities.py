@@ -9,64 +9,18 @@ C order of the spatial shape, slowest axis first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.accumulate import CHUNK, PlaneChunk, ProbabilityError
+from calibeval.errors import ProbabilityError
 from calibeval.io.array_file import ArrayFile, check_end, fill, reading
+from calibeval.planes import CHUNK, PlaneChunk, PlaneSource
 
 Values = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class PlaneSource:
-    """Planes of C classes over N voxels.
-
-    Attributes:
-        classes: C.
-        shape: spatial, slowest axis first; N is its product.
-        dtype: float32 or float64, of the values given.
-        tolerance: how far from 1 a mean sum over classes may be, by the stored type.
-        read: values of class c at the voxels start, start + 1, ... (one chunk); None when only `stream` exists.
-        stream: all chunks, class by class; None when `read` exists.
-    """
-
-    classes: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    tolerance: float
-    read: Callable[[int, int], Values] | None = None
-    stream: Callable[[], Iterator[PlaneChunk]] | None = None
-
-    @property
-    def voxels(self) -> int:
-        """N."""
-        return math.prod(self.shape)
-
-    def chunks(self) -> Iterator[PlaneChunk]:
-        """All chunks, class by class."""
-        if self.stream is not None:
-            yield from self.stream()
-        elif self.read is not None:
-            for c in range(self.classes):
-                for start in range(0, self.voxels, CHUNK):
-                    yield PlaneChunk(c, start, self.read(c, start))
-
-    def map(self, function: Callable[[Values, int, int], Values]) -> PlaneSource:
-        """Apply a function of (values, class, start) to every chunk."""
-        read, stream = self.read, self.stream
-
-        def mapped() -> Iterator[PlaneChunk]:
-            for chunk in stream():  # type: ignore[misc]
-                yield chunk._replace(values=function(chunk.values, chunk.class_index, chunk.start))
-
-        if read is None:
-            return replace(self, stream=mapped)
-        return replace(self, read=lambda c, start: function(read(c, start), c, start))
 
 
 def array_source(probabilities: Values, stored: np.dtype[Any] | None = None) -> PlaneSource:

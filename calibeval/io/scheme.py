@@ -16,7 +16,7 @@ from typing import Any
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.array_file import reading
-from calibeval.statistics import MAX_CLASSES
+from calibeval.metrics.statistics import MAX_CLASSES
 from calibeval.table import ALL, MEAN
 
 _GIVE_CLASSES = "Repair it, or give --classes."

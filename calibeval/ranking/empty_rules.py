@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibeval.empty import apply_rule
 from calibeval.errors import TableError
 from calibeval.metrics import METRICS
+from calibeval.metrics.empty import apply_rule
 from calibeval.ranking.scores import EMPTY_STATUSES, Array
 from calibeval.table import ALL, MEAN
 

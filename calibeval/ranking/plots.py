@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import MissingExtraError, UsageError
+from calibeval.files import atomic_path
 from calibeval.ranking.result import Ranking
 from calibeval.ranking.verdict import p_text, rank_text, test_name, units_text
-from calibeval.table import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

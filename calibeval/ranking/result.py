@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval._version import __version__
-from calibeval.bootstrap import SEED
 from calibeval.errors import UsageError
+from calibeval.metrics.intervals import SEED
 from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.design import Blocks, Design, Missing
 from calibeval.ranking.friedman import Friedman

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.bootstrap import resample
+from calibeval.metrics.intervals import resample
 from calibeval.ranking.design import (
     Blocks,
     Design,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from calibeval._numba_setup import provide_kernel_cache
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.io.arrays import open_array
@@ -20,13 +19,15 @@ from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case
 from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
+from calibeval.machine import available_cores, available_memory
 from calibeval.metrics import METRICS
+from calibeval.metrics._kernels.setup import provide_kernel_cache
+from calibeval.metrics.statistics import Statistics
 from calibeval.scoring.plan import ScoreJob, complete_scheme
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
-from calibeval.scoring.workers import available_cores, available_memory, run_tasks
-from calibeval.statistics import Statistics
+from calibeval.scoring.workers import run_tasks
 from calibeval.table import Row, to_frame, write_table
 
 if TYPE_CHECKING:

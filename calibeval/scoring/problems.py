@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.accumulate import CHUNK, Accumulator, PlaneChunk
-from calibeval.boundary import near_boundary
 from calibeval.io.cases import Case
-from calibeval.io.probabilities import PlaneSource
+from calibeval.metrics.accumulate import Accumulator
+from calibeval.metrics.boundary import near_boundary
+from calibeval.metrics.statistics import IGNORED, Statistics, compare_labels
+from calibeval.planes import CHUNK, PlaneChunk, PlaneSource
 from calibeval.protocol import Protocol
-from calibeval.statistics import IGNORED, Statistics, compare_labels
 
 Labels = NDArray[np.uint8]
 Masks = dict[str, tuple[Labels, Labels]]

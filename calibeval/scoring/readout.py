@@ -12,14 +12,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.accumulate import ProbabilityError
-from calibeval.errors import InputError
+from calibeval.errors import InputError, ProbabilityError
 from calibeval.io.cases import Case
 from calibeval.io.orientation import AGREEMENT, Turn, agreement, find_turns
-from calibeval.io.probabilities import PlaneSource
+from calibeval.metrics.statistics import IGNORED
+from calibeval.planes import PlaneSource
 from calibeval.protocol import Protocol
 from calibeval.scoring.problems import Readout, read_masks, read_planes
-from calibeval.statistics import IGNORED
 
 Labels = NDArray[np.uint8]
 _POST_PROCESSED = 0.5  # agreement that post-processing leaves, when no turn does better

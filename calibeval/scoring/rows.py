@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.calibration import CALIBRATION_FUNCTIONS, Calibration
-from calibeval.empty import apply_rule, worst_value
 from calibeval.io.cases import Case
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics import METRICS, Metric
-from calibeval.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
+from calibeval.metrics.calibration import CALIBRATION_FUNCTIONS, Calibration
+from calibeval.metrics.empty import apply_rule, worst_value
+from calibeval.metrics.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
+from calibeval.metrics.statistics import IGNORED, Statistics
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
 from calibeval.scoring.problems import WHOLE, Readout
-from calibeval.statistics import IGNORED, Statistics
 from calibeval.table import ALL, MEAN, POOLED, Row
 
 if TYPE_CHECKING:
-    from calibeval.surface import SurfaceDistances
+    from calibeval.metrics.surface import SurfaceDistances
 
 FOREGROUND = "foreground"  # name of the mask that unites all foreground classes
 _NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
@@ -181,7 +181,7 @@ def _surface_values(
 
 
 def _surface_metric(name: str, distances: SurfaceDistances, protocol: Protocol) -> float:
-    from calibeval.surface import assd, hausdorff, hd95, nsd
+    from calibeval.metrics.surface import assd, hausdorff, hd95, nsd
 
     if name == "HD95":
         return hd95(distances, protocol.hd95)
@@ -192,7 +192,7 @@ def _surface_metric(name: str, distances: SurfaceDistances, protocol: Protocol) 
 
 def _distances(masks: list[str], readout: Readout, protocol: Protocol, threads: int) -> dict[str, SurfaceDistances]:
     """Surface distances of each mask."""
-    from calibeval.surface import mask_surface_distances, surface_distances
+    from calibeval.metrics.surface import mask_surface_distances, surface_distances
 
     some, _ = next(iter(readout.masks.values()))
     spacing = readout.spacing_mm or (1.0,) * some.ndim

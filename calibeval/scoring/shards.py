@@ -19,8 +19,9 @@ import numpy as np
 
 from calibeval._version import __version__
 from calibeval.bins import flatten, unflatten
-from calibeval.statistics import Statistics
-from calibeval.table import Row, atomic_path
+from calibeval.files import atomic_path
+from calibeval.metrics.statistics import Statistics
+from calibeval.table import Row
 
 
 class CaseScore(NamedTuple):

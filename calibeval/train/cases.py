@@ -21,7 +21,7 @@ from calibeval.io.arrays import ArrayFile, npz_keys, open_array, reading, stem_o
 from calibeval.io.cases import LABEL_KEYS
 from calibeval.io.classes import ClassScheme, make_scheme, read_labels
 from calibeval.io.geometry import Geometry, check_same_place
-from calibeval.scoring.workers import available_memory
+from calibeval.machine import available_memory
 from calibeval.train.folds import Split
 
 _GIB = 2**30

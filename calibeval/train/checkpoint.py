@@ -6,7 +6,6 @@ going on needs: `optimizer`, `scaler` and `progress`.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from calibeval.errors import CalibevalError, InputError
-from calibeval.table import atomic_path
+from calibeval.files import atomic_path
 from calibeval.train.config import TrainConfig, config_from_dict, config_to_dict
 from calibeval.train.models import Network, build_network
 
@@ -120,9 +119,3 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, path: Path) -> None
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:200]
         raise InputError(path, f"its weights are of another network than {checkpoint.network}: {detail}") from error
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

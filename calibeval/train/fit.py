@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calibeval.errors import CalibevalError
-from calibeval.overlap import class_overlap, dsc
-from calibeval.statistics import IGNORED
+from calibeval.metrics.overlap import class_overlap, dsc
+from calibeval.metrics.statistics import IGNORED
 from calibeval.train.cases import Volume
 from calibeval.train.checkpoint import Checkpoint
 from calibeval.train.config import TrainConfig

@@ -19,10 +19,11 @@ from torch.nn import functional
 
 from calibeval._version import __version__
 from calibeval.errors import InputError, UsageError
+from calibeval.files import file_hash
 from calibeval.io.classes import ClassScheme
-from calibeval.statistics import IGNORED
+from calibeval.metrics.statistics import IGNORED
 from calibeval.train.cases import Case, Volume, read_volume
-from calibeval.train.checkpoint import Checkpoint, file_hash, load_network, read_checkpoint, write_bytes
+from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_bytes
 from calibeval.train.models import BACKBONES, Backbone
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device

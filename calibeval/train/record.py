@@ -16,8 +16,9 @@ import torch
 
 from calibeval._version import __version__
 from calibeval.errors import InputError, UsageError
+from calibeval.files import file_hash
 from calibeval.train.cases import DataSet
-from calibeval.train.checkpoint import file_hash, write_bytes
+from calibeval.train.checkpoint import write_bytes
 from calibeval.train.config import TrainConfig, config_to_dict
 from calibeval.train.folds import Split
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from calibeval.errors import InputError, UsageError
-from calibeval.statistics import IGNORED
+from calibeval.metrics.statistics import IGNORED
 from calibeval.train.cases import DataSet, Volume, check_memory, count_channels, find_data, read_volume
 from calibeval.train.checkpoint import Checkpoint, load_weights, write_checkpoint
 from calibeval.train.config import TrainConfig

@@ -67,8 +67,9 @@ def floor(name: str, kind: str, threads: str) -> Job:
 
 def ours(name: str, kind: str, threads: str) -> Job:
     """ECE (all voxels, top label), CECE and pECE, confusion matrix and argmax."""
-    from calibeval.accumulate import CHUNK, Accumulator
-    from calibeval.calibration import CALIBRATION_FUNCTIONS
+    from calibeval.metrics.accumulate import Accumulator
+    from calibeval.metrics.calibration import CALIBRATION_FUNCTIONS
+    from calibeval.planes import CHUNK
     from calibeval.protocol import PROTOCOLS
 
     case, probabilities, reference = _load(name, kind)

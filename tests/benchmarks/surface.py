@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calibeval.surface import hd95, surface_distances
+from calibeval.metrics.surface import hd95, surface_distances
 from tests.benchmarks.cases import GEOMETRY, Case, adversarial, many_classes, organ_case
 
 Timed = tuple[float, list[float]]  # seconds, HD95 of each foreground class

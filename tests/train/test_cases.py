@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
 
 from calibeval.errors import GeometryError, InputError, UsageError
 from calibeval.train.cases import find_data, find_images, read_volume
+from tests.train.data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
 
 
 def first_volume(data):

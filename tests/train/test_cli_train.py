@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from data_sets import NAMES, write_nnunet, write_npz_slices
 from typer.testing import CliRunner
 
 from calibeval.cli import app
@@ -19,6 +18,7 @@ from calibeval.train.checkpoint import read_checkpoint
 from calibeval.train.losses import LOSSES
 from calibeval.train.models import BACKBONES
 from calibeval.train.targets import KERNELS, MORPHS
+from tests.train.data_sets import NAMES, write_nnunet, write_npz_slices
 
 SMALL = ["--width", "4", "--epochs", "2", "--batch-size", "4", "--fold", "1/6", "--lr", "0.005"]
 

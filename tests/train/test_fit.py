@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from data_sets import NAMES, write_nifti, write_nnunet, write_npz_slices
 
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.train import fit as loop
@@ -20,6 +19,7 @@ from calibeval.train.models import Network
 from calibeval.train.run import resume_run, start_run
 from calibeval.train.session import make_plan, open_session
 from calibeval.train.team import join_team
+from tests.train.data_sets import NAMES, write_nifti, write_nnunet, write_npz_slices
 
 SMALL = {"width": 4, "epochs": 4, "batch_size": 4, "fold": "1/6", "lr": 5e-3}
 

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from loss_example import CLASSES, example
 from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
@@ -23,6 +22,7 @@ from calibeval.train.losses import (
     SVLSLoss,
     build_loss,
 )
+from tests.train.loss_example import CLASSES, example
 
 pytestmark = pytest.mark.filterwarnings("ignore:The SDC authors' released distance term")
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from loss_example import CLASSES, example
 from torch.nn import functional
 
 from calibeval.train.losses import build_loss
+from tests.train.loss_example import CLASSES, example
 
 monai = pytest.importorskip("monai.losses")
 

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from loss_example import CLASSES
 from scipy.ndimage import distance_transform_edt
 from scipy.special import log_softmax, logsumexp
 
 from calibeval.train.losses import LOSSES, build_loss
+from tests.train.loss_example import CLASSES
 
 IGNORED = 255
 

@@ -7,7 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
 from torch import nn
 
 from calibeval.errors import InputError, UsageError
@@ -16,6 +15,7 @@ from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint
 from calibeval.train.config import make_config
 from calibeval.train.models import BACKBONES, Network, build_network
 from calibeval.train.predict import Predictor, predict_cases
+from tests.train.data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
 
 
 def predict_folder(checkpoint, images, out, **options):

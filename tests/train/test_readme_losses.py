@@ -1,13 +1,13 @@
 """The README's section on training is true: its table of losses is the registry's, its example runs."""
 
 import re
-from pathlib import Path
 
 import torch
 
 from calibeval.train.losses import LOSSES
+from tests import ROOT
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def loss_table():

@@ -1,0 +1,41 @@
+"""Standard output whose reader leaves, and one without room."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+TABLE = ROOT / "tests" / "golden" / "sample.csv"
+GATE = f"check {TABLE} --method overconfident --gate"
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="uses a POSIX shell")
+
+
+def shell(line):
+    command = f"set -o pipefail; {sys.executable} -m calibeval {line}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--version", 0),
+        (f"rank {TABLE}", 0),
+        (f"rank {TABLE} --format json", 0),
+        (f"{GATE} 'mean(ECE) <= 0.5'", 0),
+        (f"{GATE} 'mean(ECE) <= 0.05'", 1),
+        (f"{GATE} 'mean(ECE) <= 0.05' --format json", 1),
+    ],
+)
+def test_a_reader_that_leaves_early_changes_no_exit_code(arguments, code):
+    done = shell(f"{arguments} | true")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without room")
+def test_output_that_finds_no_room_is_a_message():
+    done = shell(f"rank {TABLE} > /dev/full")
+    assert (done.returncode, done.stderr) == (2, "calibeval: standard output: No space left on device.\n")

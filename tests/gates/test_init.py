@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import math
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibeval.errors import TableError
+from calibeval.gates.baseline import compare
+from calibeval.gates.evaluate import evaluate_gates
+from calibeval.gates.init import draft
+from calibeval.gates.policy import make_policy
+from calibeval.gates.report import Report
+from calibeval.gates.scores import scores_of_rows
+from calibeval.metrics import METRICS
+from calibeval.protocol import PROTOCOLS
+from tests.gates.helpers import EMPTY, SIGNATURE, rows_of, scores_of
+
+
+def policy_of_draft(scores, **options):
+    return make_policy(tomllib.loads(draft(scores, **options)), "gates.toml")
+
+
+def gate_texts(scores):
+    return [str(gate) for gate in policy_of_draft(scores).gates]
+
+
+def test_bounds_are_todays_values_made_worse_by_a_tenth_of_the_way_to_perfect_and_a_little_at_least():
+    values = {"DSC": [0.8] * 5, "ECE": [0.08] * 5, "HD95": [4.0] * 5, "gap": [-0.02, 0.02, 0.02, 0.02, 0.02]}
+    texts = gate_texts(scores_of(values))
+    assert texts[3:7] == [
+        "mean(DSC) >= 0.780",
+        "mean(HD95) <= 4.40",
+        "mean(ECE) <= 0.0880",
+        "mean(|gap|) <= 0.0250",
+    ]
+    assert {m.metric: m.margin for m in policy_of_draft(scores_of(values)).margins} == {
+        "DSC": 0.02, "HD95": 0.4, "ECE": 0.008, "gap": 0.005,
+    }  # fmt: skip
+
+
+def test_nothing_is_drafted_from_cases_without_values():
+    with pytest.raises(TableError, match="no case has a value, so there is nothing to draft gates from"):
+        draft(scores_of({"DSC": [EMPTY, EMPTY]}, statuses={0: "failed", 1: "failed"}))
+
+
+def test_comments_tell_value_interval_and_number_of_cases():
+    text = draft(scores_of({"ECE": [0.01, 0.02, 0.03]}))
+    assert '"mean(ECE) <= 0.0250",  # today 0.02, 95% interval 0.01' in text
+    assert "3 cases" in text
+    assert f'signature = "{SIGNATURE}"' in text
+
+
+def test_classes_and_the_tail_of_distances_only_warn():
+    values = {"DSC[LV]": [0.9] * 5, "DSC": [0.9] * 5, "HD95": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    policy = policy_of_draft(scores_of(values))
+    warned = [str(gate) for gate in policy.gates if gate.severity == "warn"]
+    assert warned == ["mean(DSC[LV]) >= 0.890", "p95(HD95) <= 5.28"]
+
+
+def test_cases_that_fail_today_stay_allowed_and_are_pointed_at():
+    scores = scores_of({"DSC": [0.9, EMPTY, 0.8, 0.0]}, statuses={1: "failed", 3: "empty_prediction"})
+    text = draft(scores)
+    assert '"n_failed <= 1",  # 0 is what you want; 1 today' in text
+    assert '"n_missing <= 0",' in text
+    assert '"n_empty_prediction <= 1",' in text
+
+
+def test_metrics_without_a_finite_value_become_comments():
+    text = draft(scores_of({"HD95": [math.inf] * 3, "NSD": [EMPTY] * 3}))
+    assert "# HD95: infinite in some case today" in text
+    assert "# NSD: no case has a value today" in text
+    assert policy_of_draft(scores_of({"HD95": [math.inf] * 3})).margins == ()
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_protocol_is_named_for_scoring(name):
+    scores = scores_of({"ECE": [0.1]}, signature=PROTOCOLS[name].signature)
+    assert policy_of_draft(scores).score == {"protocol": name}
+
+
+def test_the_method_is_a_comment_unless_it_was_named():
+    scores = scores_of({"ECE": [0.1]}, method='a "b"')
+    assert policy_of_draft(scores).method == ""
+    assert policy_of_draft(scores, named_method=True).method == 'a "b"'
+
+
+values = st.one_of(st.floats(0, 1), st.just(0.0), st.just(1.0), st.just(EMPTY))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sets(st.sampled_from(sorted(METRICS)), min_size=1, max_size=5),
+    st.lists(values, min_size=5, max_size=8).filter(lambda numbers: not all(map(math.isnan, numbers))),  # see above
+    st.floats(1e-6, 1000),
+    st.text("aβ \"'[](){}|\\#,", min_size=1, max_size=6).map(str.strip).filter(bool),
+    st.sampled_from(["ok", "empty_prediction", "failed", "missing"]),
+)
+def test_the_drafted_file_passes_on_its_table(metrics, numbers, scale, class_name, status):
+    def scaled(name):
+        metric = METRICS[name]
+        factor = scale if metric.high == math.inf else 1.0
+        return [(-value if metric.low < 0 and i % 2 else value) * factor for i, value in enumerate(numbers)]
+
+    statuses = {i: status if status != "ok" else "empty_reference" for i, v in enumerate(numbers) if math.isnan(v)}
+    by_name = {}
+    for name in sorted(metrics):
+        by_name[name] = scaled(name)
+        if "class" in METRICS[name].rows:
+            by_name[f"{name}[{class_name}]"] = scaled(name)
+    scores = scores_of_rows("t.csv", SIGNATURE, rows_of(by_name, statuses=statuses))
+    policy = policy_of_draft(scores)
+    assert policy.gates
+    assert Report("", tuple(evaluate_gates(scores, policy))).exit_code == 0
+    paired = compare(scores, scores, policy)
+    assert {outcome.status for outcome in paired} <= {"passed", "error"}
+    if not statuses:
+        assert {outcome.status for outcome in paired} == {"passed"}
