@@ -1,7 +1,7 @@
 """Checkpoints: written all or nothing, read without running any code in them.
 
-A file holds tensors and plain values only: `format`, `network`, `model`, `classes`, `config`, and, in `last.pt`, what
-going on needs: `optimizer`, `scaler` and `progress`.
+A file holds tensors and plain values only: `format`, `network`, `model`, `classes`, `config`, `size`, and, in
+`last.pt`, what going on needs: `optimizer`, `scaler` and `progress`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import nn
 from calibeval.errors import CalibevalError, InputError
 from calibeval.files import atomic_path
 from calibeval.train.config import TrainConfig, config_from_dict, config_to_dict
+from calibeval.train.frame import Size
 from calibeval.train.models import Network, build_network
 
 _FORMAT = 1
@@ -31,6 +32,8 @@ class Checkpoint(NamedTuple):
         classes: names of the classes 0, 1, ...
         config: of the run.
         resume: state of optimizer, scaler and progress.
+        size: height and width of the training slices; those of `config` in a file of version 0.1, (0, 0) if it left
+            them to the data.
     """
 
     network: Network
@@ -38,6 +41,7 @@ class Checkpoint(NamedTuple):
     classes: tuple[str, ...]
     config: TrainConfig
     resume: dict[str, Any]
+    size: Size
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -53,6 +57,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "classes": list(checkpoint.classes),
         "config": config_to_dict(checkpoint.config),
         "resume": checkpoint.resume,
+        "size": list(checkpoint.size),
     }
     buffer = io.BytesIO()  # a full disk then fails in one write, with an OSError that says so
     torch.save(content, buffer)
@@ -92,8 +97,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         network = Network(**content["network"])
         config = config_from_dict(content["config"], path)
-        return Checkpoint(network, content["model"], tuple(content["classes"]), config, content["resume"])
-    except (KeyError, TypeError) as error:
+        height, width = content.get("size", config.size)
+        classes = tuple(content["classes"])
+        return Checkpoint(network, content["model"], classes, config, content["resume"], (height, width))
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"not a whole checkpoint of calibeval: {error}.") from error
 
 

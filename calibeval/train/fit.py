@@ -186,7 +186,8 @@ def _refuse(session: Session, what: str) -> None:
 def _validate(session: Session) -> float:
     """Mean DSC over the validation volumes, shared among the processes."""
     team, plan = session.team, session.plan
-    predict = Predictor(session.network, BACKBONES[plan.network.backbone], team.device, session.config.batch_size)
+    backbone, batch_size = BACKBONES[plan.network.backbone], session.config.batch_size
+    predict = Predictor(session.network, backbone, plan.size, team.device, batch_size=batch_size)
     mine = [
         volume_dsc(predict(volume.image).argmax(axis=1), volume, plan.network.classes)
         for volume in plan.val[team.rank :: team.world]

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from calibeval._version import __version__
 from calibeval.errors import InputError, UsageError
@@ -24,12 +23,15 @@ from calibeval.io.classes import ClassScheme
 from calibeval.metrics.statistics import IGNORED
 from calibeval.train.cases import Case, Volume, read_volume
 from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_bytes
+from calibeval.train.frame import Size, crop_centre, pad_image, whole_frame
 from calibeval.train.models import BACKBONES, Backbone
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device
 
 TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
-PREPROCESSING = "each channel z-scored over the volume; slices along z; padded with the slice's minimum"
+PREPROCESSING = (
+    "each channel z-scored over the volume; slices along z, centred in the training size, the minimum around"
+)
 _COMPRESSION = 1  # probabilities hardly shrink any further
 
 
@@ -66,7 +68,9 @@ def predict_cases(
     checkpoint = read_checkpoint(checkpoint_path)
     target = choose_device(device)
     network = load_network(checkpoint, checkpoint_path).to(target)
-    predict = Predictor(network, BACKBONES[checkpoint.network.backbone], target, batch_size, tta)
+    predict = Predictor(
+        network, BACKBONES[checkpoint.network.backbone], checkpoint.size, target, batch_size=batch_size, tta=tta
+    )
     done: list[str] = []
     failures: list[InputError] = []
     for case in cases:
@@ -104,15 +108,23 @@ class Predictor:
     Args:
         network: from padded slices to logits.
         backbone: of the network.
+        size: height and width of the slices that the network was trained on.
         device: of the network.
         batch_size: slices per forward pass.
         tta: key of `TTA`.
     """
 
     def __init__(
-        self, network: nn.Module, backbone: Backbone, device: torch.device, batch_size: int, tta: str = "none"
+        self,
+        network: nn.Module,
+        backbone: Backbone,
+        size: Size,
+        device: torch.device,
+        *,
+        batch_size: int,
+        tta: str = "none",
     ) -> None:
-        self.network, self.backbone, self.device = network, backbone, device
+        self.network, self.backbone, self.size, self.device = network, backbone, size, device
         self.batch_size, self.flips = batch_size, TTA[tta]
 
     @torch.inference_mode()
@@ -123,16 +135,9 @@ class Predictor:
         return torch.cat([self._probabilities(batch.to(self.device)).cpu() for batch in batches]).numpy()
 
     def _probabilities(self, slices: Tensor) -> Tensor:
-        height, width = slices.shape[2:]
-        padded = _pad(slices, self.backbone)
+        padded = pad_image(slices, whole_frame(slices.shape[2:], self.size, self.backbone))
         maps = [self.network(padded.flip(axes)).float().softmax(dim=1).flip(axes) for axes in self.flips]
-        return torch.stack(maps).mean(dim=0)[:, :, :height, :width]
-
-
-def _pad(slices: Tensor, backbone: Backbone) -> Tensor:
-    height, width = (backbone.fit(size) - size for size in slices.shape[2:])
-    low = slices.amin(dim=(2, 3), keepdim=True)
-    return functional.pad(slices - low, (0, width, 0, height)) + low
+        return crop_centre(torch.stack(maps).mean(dim=0), slices.shape[2:])
 
 
 def write_probabilities(out: Path, volume: Volume, probabilities: NDArray[np.float32]) -> None:

@@ -182,7 +182,7 @@ def save_best(session: Session) -> Path:
 
 def _snapshot(session: Session, resume: dict[str, Any]) -> Checkpoint:
     plan = session.plan
-    return Checkpoint(plan.network, session.network.state_dict(), plan.classes, session.config, resume)
+    return Checkpoint(plan.network, session.network.state_dict(), plan.classes, session.config, resume, plan.size)
 
 
 def read_volumes(data: DataSet, names: Sequence[str]) -> tuple[Volume, ...]:

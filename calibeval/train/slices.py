@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from calibeval.train.cases import Volume
+from calibeval.train.frame import Size, pad_image, pad_label
 from calibeval.train.loss_base import SegmentationLoss
 
 Batch = dict[str, Tensor]
@@ -50,7 +51,7 @@ class SliceSet(Dataset[Batch]):
         self,
         volumes: Sequence[Volume],
         *,
-        size: tuple[int, int],
+        size: Size,
         ignore_index: int,
         augment: bool,
         seed: int,
@@ -76,7 +77,7 @@ class SliceSet(Dataset[Batch]):
 
 
 def fit_to_size(
-    image: Tensor, label: Tensor, size: tuple[int, int], ignore_index: int, random: np.random.Generator | None
+    image: Tensor, label: Tensor, size: Size, ignore_index: int, random: np.random.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """Crop (at random, or the centre without `random`) and pad both sides to a size.
 
@@ -87,14 +88,7 @@ def fit_to_size(
         if spare > 0:
             start = int(random.integers(spare + 1)) if random else spare // 2
             image, label = image.narrow(axis + 1, start, wanted), label.narrow(axis, start, wanted)
-    missing = [wanted - have for wanted, have in zip(size, label.shape, strict=True)]
-    if any(missing):
-        (top, left), (height, width) = ([each // 2 for each in missing], missing)
-        frame = (left, width - left, top, height - top)
-        low = image.amin(dim=(1, 2), keepdim=True)
-        image = functional.pad(image - low, frame) + low
-        label = functional.pad(label, frame, value=ignore_index)
-    return image.contiguous(), label.contiguous()
+    return pad_image(image, size), pad_label(label, size, ignore_index)
 
 
 def augment_slice(

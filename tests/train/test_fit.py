@@ -298,7 +298,7 @@ class TestWhenSomethingBreaks:
 class TestCheckpoints:
     def test_round_trip(self, data, tmp_path):
         config = small(data, tmp_path)
-        written = Checkpoint(Network("unet", 4, 1, 2), {"w": torch.arange(3.0)}, ("a", "b"), config, {})
+        written = Checkpoint(Network("unet", 4, 1, 2), {"w": torch.arange(3.0)}, ("a", "b"), config, {}, (8, 8))
         write_checkpoint(tmp_path / "x.pt", written)
         found = read_checkpoint(tmp_path / "x.pt")
         torch.testing.assert_close(found.weights, written.weights)

@@ -27,7 +27,7 @@ def test_the_smallest_slice_trains_and_predicts(backbone):
     network = build_network(Network(backbone, 4, 1, 3))
     network(torch.randn(1, 1, kind.smallest, kind.smallest)).sum().backward()
     tiny = np.zeros((2, 1, 5, 3), np.float32)
-    assert Predictor(network, kind, torch.device("cpu"), 1)(tiny).shape == (2, 3, 5, 3)
+    assert Predictor(network, kind, (0, 0), torch.device("cpu"), batch_size=1)(tiny).shape == (2, 3, 5, 3)
 
 
 def test_published_size_of_the_nacl_network():

@@ -35,12 +35,14 @@ def checkpoint(tmp_path):
         built(torch.randn(4, 1, 16, 16))
     path = tmp_path / "best.pt"
     config = make_config("", data="d", out="o", loss="sdc")
-    write_checkpoint(path, Checkpoint(network, built.state_dict(), ("background", "ring", "disc"), config, {}))
+    classes = ("background", "ring", "disc")
+    write_checkpoint(path, Checkpoint(network, built.state_dict(), classes, config, {}, (16, 16)))
     return path
 
 
 def predictor(checkpoint, tta="none", batch_size=16):
-    return Predictor(load_network(read_checkpoint(checkpoint), checkpoint), BACKBONES["unet"], CPU, batch_size, tta)
+    network = load_network(read_checkpoint(checkpoint), checkpoint)
+    return Predictor(network, BACKBONES["unet"], (16, 16), CPU, batch_size=batch_size, tta=tta)
 
 
 def standard(image):
@@ -71,10 +73,10 @@ def test_padding_does_not_move_the_slice(checkpoint):
     """Away from the padded edge, a padded slice gives what a larger slice with the same content gives."""
     network = nn.Conv2d(1, 3, 3, padding=1)
     image = np.random.default_rng(0).normal(size=(2, 1, 13, 17)).astype(np.float32)
-    found = Predictor(network, BACKBONES["unet"], CPU, 16)(image)
+    found = Predictor(network, BACKBONES["unet"], (0, 0), CPU, batch_size=16)(image)
     expected = network(torch.from_numpy(image)).softmax(dim=1).detach().numpy()
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found[:, :, :-1, :-1], expected[:, :, :-1, :-1], atol=1e-6)
+    np.testing.assert_allclose(found[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], atol=1e-6)
 
 
 def test_batches_change_nothing(checkpoint):
