@@ -1,13 +1,16 @@
-"""Writing files whole or not at all, and telling whether two are the same."""
+"""Writing files whole or not at all, reading small CSVs, and telling whether two files are the same."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from calibeval.errors import UsageError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -20,6 +23,57 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_csv(
+    path: Path, needed: Sequence[str], delimiters: str = ",;\t"
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read a small CSV in UTF-8 that a person wrote.
+
+    Args:
+        path: of the file.
+        needed: columns that it must have.
+        delimiters: what may part the fields; the first of them that is in the first line does.
+
+    Returns:
+        Its columns, and each row as a dict with the number of its line.
+
+    Raises:
+        UsageError: no such file, no such table, or a line of another length.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: " + ("is a folder, expected a CSV file." if path.is_dir() else "no such file."))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=_delimiter(file.readline(), delimiters), strict=True)
+            file.seek(0)
+            lines = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: is no CSV in UTF-8 ({error}).") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(lines) < 2:
+        raise UsageError(f"{path}: holds no case. Expected the columns {','.join(needed)} and a line for each case.")
+    columns = ",".join(lines[0][1]).rstrip(",").split(",")
+    if missing := [name for name in needed if name not in columns]:
+        raise UsageError(
+            f"{path}: expected a first line with the columns {', '.join(needed)}, parted by commas; missing: "
+            f"{', '.join(missing)}."
+        )
+    if len(set(columns)) < len(columns):
+        raise UsageError(f"{path}: names a column twice: {', '.join(columns)}.")
+    return columns, [(number, _as_row(path, number, columns, fields)) for number, fields in lines[1:]]
+
+
+def _delimiter(first_line: str, delimiters: str) -> str:
+    return next((mark for mark in delimiters if mark in first_line), delimiters[0])
+
+
+def _as_row(path: Path, number: int, columns: list[str], fields: list[str]) -> dict[str, str]:
+    """A line by columns; empty fields at its end are a spreadsheet's padding."""
+    if len(fields) < len(columns) or any(fields[len(columns) :]):
+        raise UsageError(f"{path}: line {number} has {len(fields)} fields, expected {len(columns)}.")
+    return dict(zip(columns, fields, strict=False))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ FLOORS = (
     ("bins",),
     ("table",),
     ("metrics", "phantom"),
+    ("case_table",),
     ("planes", "protocol", "files", "machine"),
     ("errors", "wording", "_version"),
 )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 from calibeval.errors import UsageError
+from calibeval.files import read_csv
 from calibeval.io.pairing import CasePaths, Pairing, check_case_names
 
 _EXPECTED = ("case", "prediction", "reference")
-_KNOWN = (*_EXPECTED, "method", "segmentation")
 
 
 def read_manifest(path: Path) -> dict[str, Pairing]:
@@ -23,7 +22,7 @@ def read_manifest(path: Path) -> dict[str, Pairing]:
         UsageError: no such file, no such table, or a case twice.
     """
     methods: dict[str, list[CasePaths]] = defaultdict(list)
-    for line, row in _read_rows(path):
+    for line, row in read_csv(path, _EXPECTED, delimiters=",")[1]:
         if not row["case"]:
             raise UsageError(f"{path}: line {line} names no case.")
         if not row["prediction"] and not row["reference"]:
@@ -35,32 +34,6 @@ def read_manifest(path: Path) -> dict[str, Pairing]:
     for method, cases in methods.items():
         check_case_names([case.case for case in cases], f"{path}, method {method}")
     return {method: Pairing(sorted(cases), []) for method, cases in methods.items()}
-
-
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Rows as dicts, each with its line number."""
-    if not path.is_file():
-        raise UsageError(f"{path}: " + ("is a folder, not a manifest." if path.is_dir() else "no such file."))
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, [field.strip() for field in row]) for row in reader if any(row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: is no CSV in UTF-8 ({error}).") from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
-    if len(lines) < 2:
-        raise UsageError(f"{path}: holds no case. Expected the columns {','.join(_EXPECTED)} and a line for each case.")
-    columns = lines[0][1]
-    if missing := [name for name in _EXPECTED if name not in columns]:
-        raise UsageError(
-            f"{path}: expected the columns {', '.join(_KNOWN)} (the last two if wanted), parted by commas; "
-            f"missing: {', '.join(missing)}."
-        )
-    for line, row in lines[1:]:
-        if len(row) != len(columns):
-            raise UsageError(f"{path}: line {line} has {len(row)} fields, expected {len(columns)}.")
-    return [(line, dict(zip(columns, row, strict=True))) for line, row in lines[1:]]
 
 
 def _case(folder: Path, row: dict[str, str]) -> CasePaths:

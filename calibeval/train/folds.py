@@ -8,14 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibeval.case_table import CaseTable
+from calibeval.case_table import groups as case_groups
 from calibeval.errors import UsageError
 
-# What follows a patient's id when several images are of one patient: frame, phase, visit, series ...
-_WITHIN_PATIENT = re.compile(
-    r"([_-](frame|fr|phase|ph|time|tp|t|ed|es|visit|v|ses|session|scan|run|acq|series|day|week|month|baseline|followup)"
-    r"[_-]?\d*)+$",
-    re.IGNORECASE,
-)
 _ORDER_SEED = 2024  # folds are the same for every loss and training seed
 
 
@@ -25,11 +21,6 @@ class Split(NamedTuple):
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
-
-
-def patient_of(case: str) -> str:
-    """The patient's part of a case name: `patient001_frame01` and `patient001_ED` give `patient001`."""
-    return _WITHIN_PATIENT.sub("", case) or case
 
 
 def parse_fold(text: str) -> tuple[int, int]:
@@ -50,7 +41,7 @@ def parse_fold(text: str) -> tuple[int, int]:
     return index, folds
 
 
-def split_cases(cases: Sequence[str], fold: str, group_by: str) -> Split:
+def split_cases(cases: Sequence[str], fold: str, group_by: str, table: CaseTable | None = None) -> Split:
     """Split into K folds of whole groups: fold i tests, fold i + 1 (cyclic) validates, the rest trains.
 
     Groups are shuffled by a fixed seed and dealt out in turn, so the split depends on the case names alone.
@@ -58,20 +49,21 @@ def split_cases(cases: Sequence[str], fold: str, group_by: str) -> Split:
     Args:
         cases: names.
         fold: `i/K`.
-        group_by: `patient` (see `patient_of`) or `none`.
+        group_by: `patient`, `none` or what else `case_table.groups` takes.
+        table: of facts about the cases.
 
     Raises:
-        UsageError: fewer groups than folds, so that a fold would be empty.
+        UsageError: fewer groups than folds, so that a fold would be empty; or what `groups` refuses.
     """
     index, folds = parse_fold(fold)
-    group_of = {case: patient_of(case) if group_by == "patient" else case for case in cases}
+    group_of = case_groups(cases, group_by, table)
     groups = sorted(set(group_of.values()))
     if len(groups) < folds:
-        what = "patients" if group_by == "patient" else "cases"
+        what = {"patient": "patients", "none": "cases"}.get(group_by, "groups")
         raise UsageError(
             f"--fold {fold} leaves a fold empty: {len(cases)} cases of {len(groups)} {what} for {folds} folds. "
-            f"Take fewer folds, or --group-by none where the names mislead (patient of {cases[0]!r}: "
-            f"{patient_of(cases[0])!r})."
+            f"Take fewer folds, or --group-by none where the names mislead (group of {cases[0]!r}: "
+            f"{group_of[cases[0]]!r})."
         )
     shuffled = np.random.default_rng(_ORDER_SEED).permutation(len(groups))
     fold_of = {groups[position]: rank % folds for rank, position in enumerate(shuffled)}
