@@ -58,6 +58,9 @@ Method = Annotated[str, typer.Option(metavar="NAME", help="Method to check, wher
 Images = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Images whose names and places the predictions must have.")
 ]
+Channels = Annotated[
+    int | None, typer.Option(min=1, help="Files an image of --images, where names do not tell (case_0000, case_0001).")
+]
 Integrity = Annotated[
     bool, typer.Option("--integrity", help="With PREDS LABELS: check the files too. Without gates: the files alone.")
 ]
@@ -89,6 +92,7 @@ def check(
     margin: Margins = None,
     method: Method = "",
     images: Images = None,
+    channels: Channels = None,
     integrity: Integrity = False,
     protocol: Protocol_ = None,
     workers: Workers = None,
@@ -109,7 +113,7 @@ def check(
     from calibeval.gates.formats import format_of
     from calibeval.gates.junit import check_junit
 
-    inputs = _Inputs(results, labels, images, baseline, table, workers, quiet)
+    inputs = _Inputs(results, labels, images, channels, baseline, table, workers, quiet)
     _refuse_contradictions(inputs, integrity=integrity, protocol=protocol, init=init, margins=margin)
     if init:
         _write_draft(inputs, gates or Path("gates.toml"), method, force=force)
@@ -135,6 +139,7 @@ class _Inputs(NamedTuple):
     results: Path
     labels: Path | None
     images: Path | None
+    channels: int | None
     baseline: Path | None
     table: Path | None
     workers: int | None
@@ -150,8 +155,8 @@ def _refuse_contradictions(
     inputs: _Inputs, *, integrity: bool, protocol: str | None, init: bool, margins: list[str] | None
 ) -> None:
     for_predictions = {
-        "LABELS": inputs.labels, "--images": inputs.images, "--table": inputs.table, "--integrity": integrity,
-        "--protocol": protocol,
+        "LABELS": inputs.labels, "--images": inputs.images, "--channels": inputs.channels,
+        "--table": inputs.table, "--integrity": integrity, "--protocol": protocol,
     }  # fmt: skip
     given = [name for name, value in for_predictions.items() if value]
     if inputs.is_table and given:
@@ -231,7 +236,7 @@ def _check_files(report: Report, inputs: _Inputs, policy: Policy) -> Report:
     homes = [path for path in (inputs.labels, inputs.images, inputs.results) if path is not None]
     scheme, options = reading_choices(policy, [folder for home in homes for folder in (home, home.resolve().parent)])
     plan = plan_files(
-        inputs.results, inputs.labels, inputs.images,
+        inputs.results, inputs.labels, inputs.images, channels=inputs.channels,
         scheme=scheme, options=options, pattern=policy.score.get("pattern"), severities=policy.integrity,
     )  # fmt: skip
     if policy.method:

@@ -53,6 +53,7 @@ def plan_files(
     scheme: ClassScheme | None = None,
     options: ReadOptions | None = None,
     pattern: str | None = None,
+    channels: int | None = None,
     severities: Mapping[str, str] | None = None,
 ) -> FilePlan:
     """Find the files and the cases they belong to; reads headers at most.
@@ -64,6 +65,7 @@ def plan_files(
         scheme: classes; None looks for a dataset.json around the files.
         options: how to read predictions.
         pattern: how prediction names are built (with labels only).
+        channels: files an image, where the names of the images do not tell.
         severities: of rules, where not their own: `fail`, `warn` or `off`.
 
     Raises:
@@ -74,7 +76,9 @@ def plan_files(
     methods = find_methods(predictions)
     pairings = {}
     for method, folder in methods.items():
-        pairings[method] = pair_files(folder, labels, pattern=pattern) if labels else pair_images(folder, images)
+        pairings[method] = (
+            pair_files(folder, labels, pattern=pattern) if labels else pair_images(folder, images, channels)
+        )
     homes = [path for path in (labels, images, predictions) if path is not None]
     folders = [folder for home in homes for folder in (home, home.resolve().parent)]
     return FilePlan(

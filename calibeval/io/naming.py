@@ -16,9 +16,10 @@ from calibeval.errors import UsageError
 from calibeval.io.arrays import stem_of
 
 _ENDING = re.compile(
-    r"[_.-](gt|seg|segmentation|labels?|mask|manual|pred|prediction|probs?|probabilities|softmax|trans|0000)$",
+    r"[_.-](gt|seg|segmentation|labels?|mask|manual|pred|prediction|probs?|probabilities|softmax|trans)$",
     re.IGNORECASE,
 )
+_FIRST_CHANNEL = re.compile(r"[_.-]0000$")
 _BIDS = re.compile(r"(?P<entities>.+)_(?P<kind>probseg|dseg)")
 NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
 
@@ -38,9 +39,15 @@ class Files:
     segmentation: list[Path] = field(default_factory=list)
 
 
-def plain_name(name: str) -> str:
+def bare_name(name: str) -> str:
     """A name without endings that tell a label from a prediction."""
     shorter = _ENDING.sub("", name)
+    return name if shorter == name else bare_name(shorter)
+
+
+def plain_name(name: str) -> str:
+    """A bare name without the number of the first channel, which a prediction may keep of its image."""
+    shorter = _FIRST_CHANNEL.sub("", bare_name(name))
     return name if shorter == name else plain_name(shorter)
 
 

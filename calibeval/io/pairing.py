@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import open_array, stem_of, suffix_of
+from calibeval.io.channels import group_channels
 from calibeval.io.layout import squeezed
 from calibeval.io.naming import (
     NUMBERED,
@@ -24,6 +25,7 @@ from calibeval.io.naming import (
     label_key,
     plain_name,
 )
+from calibeval.io.scheme import read_channel_names
 from calibeval.table import BINS_SUFFIX, POOLED
 
 LABEL_FOLDERS = ("labelsTr", "labelsTs")  # of nnU-Net and MSD
@@ -135,7 +137,7 @@ def pair_files(
             raise UsageError(f"{path}: no such file or folder.")
     if predictions.is_file() or (labels is not None and labels.is_file()):
         return _pair_single(predictions, labels, segmentations)
-    references = _references(labels) if labels is not None else _own_labels(predictions)
+    references = find_labels(labels) if labels is not None else _own_labels(predictions)
     files = list_files(predictions)
     if pattern:
         found, others = group_by_pattern(files, pattern)
@@ -149,13 +151,14 @@ def pair_files(
     return Pairing(cases, sorted([*others, *(key for key, entry in found.items() if id(entry) not in used)]))
 
 
-def pair_images(predictions: Path, images: Path | None = None) -> Pairing:
+def pair_images(predictions: Path, images: Path | None = None, channels: int | None = None) -> Pairing:
     """Group one method's predictions into cases without labels.
 
     Args:
         predictions: folder or file of one method.
-        images: folder whose images are the cases; of nnU-Net's `case_0000`, `case_0001`, ... the first stands for the
-            case. None takes every prediction for a case.
+        images: folder whose images are the cases; the first channel stands for the case. None takes every prediction
+            for a case.
+        channels: files an image, where names do not tell.
 
     Returns:
         Cases whose `reference` is the image, or None without images.
@@ -167,7 +170,7 @@ def pair_images(predictions: Path, images: Path | None = None) -> Pairing:
     if images is None:
         found = group_by_convention(files, _cases_of_planes(files))
         return Pairing([_case(case, found[case], predictions, own_label=True) for case in sorted(found)], [])
-    references = _images(images)
+    references = _images(images, files, channels)
     found = group_by_convention(files, set(references))
     matched = _match(found, references, predictions, images)
     cases = [_case(case, matched.get(case), references[case], own_label=False) for case in sorted(references)]
@@ -191,16 +194,22 @@ def _is_plane(path: Path) -> bool:
         return False
 
 
-def _images(folder: Path) -> dict[str, Path]:
-    """Images by case id; further channels of an image are left out."""
+def _images(folder: Path, predictions: Iterable[Path], channels: int | None) -> dict[str, Path]:
+    """Images by case id: of several channels the first."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    numbered = {path: NUMBERED.fullmatch(stem_of(path)) for path in list_files(folder)}
-    first = {match["case"]: path for path, match in numbered.items() if match and match["number"] == "0000"}
-    others = {stem_of(path): path for path, match in numbered.items() if not match or match["case"] not in first}
-    if not first and not others:
+    files = list_files(folder)
+    if not files:
         raise UsageError(f"{folder}: holds no image {_NO_ARRAY}.")
-    return first | others
+    grouped = group_channels(files, _case_names(predictions), read_channel_names(folder), channels)
+    return {case: found[0] for case, found in grouped.items()}
+
+
+def _case_names(files: Iterable[Path]) -> set[str]:
+    """Names of cases that prediction files may mean; a plane with a number may be one class of a case."""
+    stems = {stem_of(path): path for path in files}
+    numbered = {stem: match["case"] for stem in stems if (match := NUMBERED.fullmatch(stem))}
+    return stems.keys() | {case for stem, case in numbered.items() if _is_plane(stems[stem])}
 
 
 def check_case_names(names: list[str], where: str) -> None:
@@ -227,8 +236,12 @@ def _pair_single(predictions: Path, labels: Path | None, segmentation: Path | No
     return Pairing([CasePaths(name, (predictions,), (), segmentation, labels, "two files")], [])
 
 
-def _references(folder: Path) -> dict[str, Path]:
-    """Labels by case id; where BIDS names label maps, nothing else is one."""
+def find_labels(folder: Path) -> dict[str, Path]:
+    """Labels of a folder by case id; where BIDS names label maps, nothing else is one.
+
+    Raises:
+        UsageError: no label there, two of one case, or a whole data set instead.
+    """
     if inner := [str(folder / name) for name in LABEL_FOLDERS if (folder / name).is_dir()]:
         raise UsageError(f"{folder}: is a whole data set. Give the folder of its labels: {' or '.join(inner)}.")
     files = list_files(folder)
@@ -251,7 +264,7 @@ def _own_labels(predictions: Path) -> dict[str, Path]:
 
 def _with_segmentations(cases: list[CasePaths], folder: Path) -> list[CasePaths]:
     """Take the label maps beside the probabilities from a folder; a case without one there has none."""
-    maps = _references(folder) if folder.is_dir() else {stem_of(folder): folder}
+    maps = find_labels(folder) if folder.is_dir() else {stem_of(folder): folder}
     by_plain: dict[str, list[Path]] = defaultdict(list)
     for name, path in maps.items():
         by_plain[plain_name(name)].append(path)

@@ -201,9 +201,8 @@ def _read_dseg_tsv(path: Path) -> ClassScheme:
 
 
 def _read_dataset_json(path: Path) -> ClassScheme:
-    with reading(path):
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
-    labels = description.get("labels") if isinstance(description, dict) else None
+    description = _description(path)
+    labels = description.get("labels")
     if not isinstance(labels, dict):
         raise InputError(path, "has no 'labels' object.", _GIVE_CLASSES)
     named = _by_name(path, labels)
@@ -215,6 +214,24 @@ def _read_dataset_json(path: Path) -> ClassScheme:
         ignore=ignore if isinstance(ignore, int) else None,
         dataset=str(description.get("name") or ""),
     )
+
+
+def _description(path: Path) -> dict[str, Any]:
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    return found if isinstance(found, dict) else {}
+
+
+def read_channel_names(images: Path) -> tuple[str, ...]:
+    """Channels of the images in a folder, by the `dataset.json` in or above it; empty when none tells.
+
+    Raises:
+        InputError: a `dataset.json` that cannot be read.
+    """
+    path = next((path for home in (images, images.resolve().parent) if (path := home / "dataset.json").is_file()), None)
+    description = _description(path) if path else {}
+    names = description.get("channel_names") or description.get("modality")  # nnU-Net; its version 1, and MSD
+    return tuple(map(str, names.values())) if isinstance(names, dict) else ()
 
 
 def _scheme_of(path: Path, named: dict[str, int | tuple[int, ...]]) -> ClassScheme:
