@@ -190,10 +190,10 @@ def _policy(
 
 
 def _refuse_other_files(path: Path) -> None:
-    from calibeval.io.arrays import READERS, suffix_of
+    from calibeval.io.arrays import SUFFIXES, suffix_of
 
     if path.is_file() and not suffix_of(path):
-        raise UsageError(f"{path}: expected a results table (.csv), or predictions ({' '.join(READERS)}).")
+        raise UsageError(f"{path}: expected a results table (.csv), or predictions ({' '.join(SUFFIXES)}).")
 
 
 def _check_table(inputs: _Inputs, policy: Policy) -> Report:

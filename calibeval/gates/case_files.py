@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import GeometryError, InputError
+from calibeval.errors import BrokenFileError, GeometryError, InputError, ProbabilityError
 from calibeval.gates.scan import PlaneScan, scan_planes
-from calibeval.io.arrays import ArrayFile, npz_keys, open_array, suffix_of
+from calibeval.io.arrays import ArrayFile, array_keys, open_array
 from calibeval.io.cases import LABEL_KEYS, PROBABILITY_KEYS, Prediction, ReadOptions, open_prediction
 from calibeval.io.classes import ClassScheme, read_labels
 from calibeval.io.geometry import check_same_place
@@ -38,17 +38,18 @@ class Problem(NamedTuple):
     advice: str = ""
 
 
+_RULE_OF = {GeometryError: "geometry", BrokenFileError: "readable"}
+
+
 def check_case(task: Task) -> list[Problem]:
     """Everything that is wrong with the files of one case."""
     if not task.paths.prediction:
         return [Problem("missing", "no prediction.", "Predict the case, or take it out of the expected ones.")]
     try:
         return list(_problems(task))
-    except GeometryError as error:
-        return [Problem("geometry", error.problem, error.advice)]
     except InputError as error:
-        # the readers chain the error of a broken file; what they raise unchained, they understood and refused
-        return [Problem("readable" if error.__cause__ else "layout", error.problem, error.advice)]
+        rule = next((rule for kind, rule in _RULE_OF.items() if isinstance(error, kind)), "layout")
+        return [Problem(rule, error.problem, error.advice)]
     except MemoryError:
         return [Problem("readable", "not enough memory for this case.", "Try --workers 1.")]
     except Exception as error:  # one strange file must not end the check of the others
@@ -73,7 +74,10 @@ def _problems(task: Task) -> Iterator[Problem]:
     beside = _labels_beside(paths, place, scheme)
     comparable = beside is not None and beside.shape == prediction.source.shape and not prediction.sigmoid
     labels = beside.ravel() if beside is not None and comparable else None
-    scan = scan_planes(prediction.source, sigmoid=prediction.sigmoid, labels=labels)
+    try:
+        scan = scan_planes(prediction.source, sigmoid=prediction.sigmoid, labels=labels)
+    except ProbabilityError as error:
+        raise InputError(paths.prediction[0], f"{error}.", _CLASSES) from error
     found = list(_value_problems(scan, prediction))
     yield from found
     if beside is not None and not prediction.sigmoid and not any(problem.rule == "finite" for problem in found):
@@ -84,30 +88,26 @@ def _place(paths: CasePaths, scheme: ClassScheme) -> ArrayFile:
     """A file of the spatial shape, and of the place where there is one: label, image, label map beside, or itself."""
     beside = paths.reference or paths.segmentation
     if beside is not None:
-        return _spatial(open_array(beside, LABEL_KEYS), scheme)
+        return _without_classes(open_array(beside, LABEL_KEYS))
     path = paths.prediction[0]
-    if suffix_of(path) == ".npz" and set(LABEL_KEYS) & set(npz_keys(path)):
+    if set(LABEL_KEYS) & set(array_keys(path)):
         return open_array(path, LABEL_KEYS)
     file = open_array(path, PROBABILITY_KEYS)
     if file.geometry is None and not paths.classes and _classes_first(file, scheme):
         return replace(file, shape=squeezed(file.shape)[1:])
-    return _spatial(file, scheme)
+    return _without_classes(file)
 
 
-def _spatial(file: ArrayFile, scheme: ClassScheme) -> ArrayFile:
-    """An image without its axis of classes or channels: the slowest in NIfTI, the fastest in vector images of ITK."""
-    n = len(file.geometry.spacing_mm) if file.geometry else len(file.shape)
-    if len(file.shape) <= n:
-        return file
-    slowest = suffix_of(file.path) in (".nii", ".nii.gz") or file.shape[0] == len(scheme.names) != file.shape[-1]
-    return replace(file, shape=file.shape[-n:] if slowest else file.shape[:n])
+def _without_classes(file: ArrayFile) -> ArrayFile:
+    """An image without its axis of classes or channels."""
+    return replace(file, shape=file.spatial, vector=False)
 
 
 def _classes_first(file: ArrayFile, scheme: ClassScheme) -> bool:
     """Whether an array without geometry has classes on its first axis; where nothing names them, it is taken to."""
     shape = squeezed(file.shape)
     known = {len(scheme.names), len(scheme.names) - 1, len(scheme.regions)} - {0, -1}
-    return len(shape) > 2 and suffix_of(file.path) != ".png" and (not known or shape[0] in known)
+    return len(shape) > 2 and not file.format.planar and (not known or shape[0] in known)
 
 
 def _labels_beside(paths: CasePaths, place: ArrayFile, scheme: ClassScheme) -> Labels | None:
@@ -148,6 +148,7 @@ def _value_problems(scan: PlaneScan, prediction: Prediction) -> Iterator[Problem
         )
 
 
+_CLASSES = "Give the classes that the maps hold, background first."
 _BEFORE_ARGMAX = "Save the probabilities before the argmax."
 _NO_THRESHOLD = "Save them without a threshold."
 _DIVERGED = "The network diverged, or half precision overflowed."

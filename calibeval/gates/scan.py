@@ -80,7 +80,8 @@ def scan_planes(source: PlaneSource, *, sigmoid: bool, labels: Labels | None = N
         labels: (N,) class indices to look up the probability of; None for none.
 
     Raises:
-        InputError: the file breaks off, or is longer than its header says.
+        BrokenFileError: the file breaks off, or is longer than its header says.
+        ProbabilityError: the maps leave no room for the background that they are said to lack.
     """
     n = source.voxels
     of_label = np.zeros(0 if labels is None else n, source.dtype)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import InputError
-from calibeval.io.arrays import ArrayFile, npz_keys, open_array, suffix_of
+from calibeval.io.arrays import ArrayFile, array_keys, open_array
 from calibeval.io.classes import ClassScheme, check_decided, read_labels
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
@@ -129,7 +129,7 @@ def _open_reference(paths: CasePaths) -> ArrayFile:
     if paths.reference is not None:
         return open_array(paths.reference, LABEL_KEYS)
     path = paths.prediction[0]
-    keys = npz_keys(path) if suffix_of(path) == ".npz" else ()
+    keys = array_keys(path)
     if not set(LABEL_KEYS) & set(keys):
         raise InputError(
             path,
@@ -200,8 +200,7 @@ def find_spacing(
         options: the user's spacing comes before all others.
     """
     if options.spacing_mm is not None:
-        from_file = suffix_of(reference.path) not in (".npz", ".npy")
-        spacing = options.spacing_mm[::-1] if from_file else options.spacing_mm
+        spacing = options.spacing_mm if reference.format.is_array else options.spacing_mm[::-1]
         return _squeeze_spacing(reference.path, spacing, reference.shape)
     if reference.geometry is not None:
         return _squeeze_spacing(reference.path, reference.geometry.spacing_mm, reference.shape)
@@ -215,9 +214,8 @@ def find_spacing(
 
 
 def _npz_spacing(file: ArrayFile) -> tuple[float, ...] | None:
-    if suffix_of(file.path) != ".npz":
-        return None
-    key = next((key for key in ("spacing_mm", "spacing") if key in npz_keys(file.path)), None)
+    keys = array_keys(file.path)
+    key = next((key for key in ("spacing_mm", "spacing") if key in keys), None)
     if key is None:
         return None
     spacing = tuple(float(length) for length in np.ravel(open_array(file.path, (key,)).load()))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import InputError
-from calibeval.io.array_file import Array, ArrayFile, map_values, read_all, skip
+from calibeval.errors import BrokenFileError, InputError
+from calibeval.io.array_file import AGAIN, Array, ArrayFile, map_values, read_all, skip
 from calibeval.io.geometry import make_geometry
 from calibeval.io.gzipped import open_gzip
 
@@ -28,7 +29,7 @@ def open_nifti(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     try:
         image: Any = nibabel.load(path)
     except ImageFileError as error:
-        raise InputError(path, "is no NIfTI file, or a truncated or corrupt one.", "Write or copy it again.") from error
+        raise BrokenFileError(path, "is no NIfTI file, or a truncated or corrupt one.", AGAIN) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise InputError(path, f"holds a {type(image).__name__}, not a volume.", "Save it as NIfTI-1 or NIfTI-2.")
     proxy: Any = image.dataobj
@@ -86,7 +87,7 @@ def open_itk(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise InputError(path, "cannot be read: broken, or of another format than its suffix says.") from error
+        raise BrokenFileError(path, "cannot be read: broken, or of another format than its suffix says.") from error
     if (kind := sitk.GetPixelIDValueAsString(reader.GetPixelID())).startswith("complex"):
         raise InputError(path, f"holds values of the type {kind}, expected plain numbers.")
     channels = reader.GetNumberOfComponents()
@@ -96,12 +97,16 @@ def open_itk(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         try:
             return sitk.GetArrayFromImage(reader.Execute())
         except RuntimeError as error:
-            raise InputError(path, "the file is truncated or corrupt.", "Write or copy it again.") from error
+            raise BrokenFileError(path, "the file is truncated or corrupt.", AGAIN) from error
 
     dtype = sitk.GetArrayViewFromImage(sitk.Image([1, 1], _scalar_type(sitk, reader.GetPixelID()))).dtype
-    has_geometry = path.suffix.lower() != ".png"
-    geometry = make_geometry(_itk_affine(reader), reader.GetSize()) if has_geometry else None
-    return ArrayFile(path, shape, dtype, load, geometry=geometry)
+    geometry = make_geometry(_itk_affine(reader), reader.GetSize())
+    return ArrayFile(path, shape, dtype, load, geometry=geometry, vector=channels > 1)
+
+
+def open_png(path: Path, keys: tuple[str, ...]) -> ArrayFile:
+    """Open a PNG, whose header tells no place."""
+    return replace(open_itk(path, keys), geometry=None)
 
 
 def _scalar_type(sitk: Any, pixel: int) -> int:

@@ -12,7 +12,6 @@ from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import ArrayFile
 
 _NNUNET_KEYS = ("probabilities", "softmax")  # of its versions 2 and 1
-_X_FIRST = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")  # files that name their axes x first
 
 
 class Layout(NamedTuple):
@@ -71,7 +70,7 @@ def find_layout(
 
 
 def _check_label(reference: ArrayFile, spatial: tuple[int, ...]) -> None:
-    most = 2 if reference.path.suffix.lower() == ".png" else 3
+    most = 2 if reference.format.planar else 3
     if not 2 <= len(spatial) <= most:
         axes = "2 axes" if most == 2 else "2 or 3 axes"
         raise InputError(
@@ -85,15 +84,15 @@ def _find_fits(
     file: ArrayFile, reference: ArrayFile, shape: tuple[int, ...], spatial: tuple[int, ...], *, may_be_turned: bool
 ) -> list[Layout]:
     """All layouts that fit."""
-    ends = ("last", "first") if _names_x_first(file) else ("first", "last")  # as the file's own tools count its axes
+    ends = (
+        ("last", "first") if file.format.names_x_first else ("first", "last")
+    )  # as the file's own tools count its axes
     forward, reversed_ = (_class_layouts(shape, spatial, ends, backward=way) for way in (False, True))
     if file.member in _NNUNET_KEYS:  # its classes come first, and z before y before x
         forward, reversed_ = ([layout for layout in fits if layout.order[0] == 0] for fits in (forward, reversed_))
         return forward or ([] if may_be_turned else reversed_)
-    either_way = _names_x_first(file) != _names_x_first(reference) and ".png" not in (
-        file.path.suffix.lower(),
-        reference.path.suffix.lower(),
-    )
+    one, other = file.format, reference.format
+    either_way = (one.is_array and other.names_x_first) or (other.is_array and one.names_x_first)
     return forward + reversed_ if either_way else forward
 
 
@@ -142,15 +141,11 @@ def _named_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str) -> Layou
 
 def _own(file: ArrayFile) -> tuple[int, ...]:
     """The shape as the file's own tools print it."""
-    return file.shape[::-1] if _names_x_first(file) else file.shape
+    return file.shape[::-1] if file.format.names_x_first else file.shape
 
 
 def _stored(file: ArrayFile, letters: str) -> str:
-    return letters[::-1] if _names_x_first(file) else letters
-
-
-def _names_x_first(file: ArrayFile) -> bool:
-    return file.path.name.lower().endswith(_X_FIRST)
+    return letters[::-1] if file.format.names_x_first else letters
 
 
 def _describe_mismatch(file: ArrayFile, shape: tuple[int, ...], spatial: tuple[int, ...]) -> str:

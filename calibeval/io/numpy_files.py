@@ -10,7 +10,7 @@ import numpy as np
 from isal import isal_zlib
 
 from calibeval.errors import InputError
-from calibeval.io.array_file import Array, ArrayFile, map_values, read_all, reading, skip
+from calibeval.io.array_file import Array, ArrayFile, map_values, read_all, skip
 from calibeval.io.gzipped import open_deflated
 
 
@@ -50,7 +50,7 @@ def open_npz(path: Path, keys: tuple[str, ...]) -> ArrayFile:
 
 def npz_keys(path: Path) -> tuple[str, ...]:
     """Names of the arrays in an NPZ."""
-    with reading(path), zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive:
         return tuple(Path(name).stem for name in archive.namelist() if name.endswith(".npy"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from calibeval.errors import InputError, UsageError
-from calibeval.io.arrays import open_array, stem_of, suffix_of
+from calibeval.io.arrays import format_of, open_array, stem_of, suffix_of
 from calibeval.io.channels import group_channels
 from calibeval.io.layout import squeezed
 from calibeval.io.naming import (
@@ -229,7 +229,7 @@ def _pair_single(predictions: Path, labels: Path | None, segmentation: Path | No
     folders, files = [path for path in given if path.is_dir()], [path for path in given if not path.is_dir()]
     if folders:
         raise UsageError(f"{folders[0]} is a folder and {files[0]} a file: expected two folders or two files.")
-    if labels is None and suffix_of(predictions) != ".npz":
+    if labels is None and not format_of(predictions).holds_own_label:
         raise UsageError(f"{predictions}: LABELS is missing; only an NPZ can hold its label itself.")
     name = stem_of(labels or predictions)
     check_case_names([name], str(labels or predictions))
@@ -255,7 +255,7 @@ def find_labels(folder: Path) -> dict[str, Path]:
 
 def _own_labels(predictions: Path) -> dict[str, Path]:
     """NPZ files by case id, each of which is to hold its label."""
-    files = [path for path in list_files(predictions) if suffix_of(path) == ".npz"]
+    files = [path for path in list_files(predictions) if format_of(path).holds_own_label]
     if not files:
         raise UsageError(f"{predictions}: LABELS is missing; only NPZ files can hold their labels themselves.")
     check_case_names([stem_of(path) for path in files], str(predictions))
@@ -320,7 +320,7 @@ def _case(case: str, found: Files | None, reference: Path, *, own_label: bool) -
     if found is None:
         return CasePaths(case, (), reference=label, why="no prediction of this name")
     beside = next(iter(found.segmentation), None)
-    arrays = [path for path in found.whole if suffix_of(path) in (".npz", ".npy")]
+    arrays = [path for path in found.whole if format_of(path).is_array]
     images = [path for path in found.whole if path not in arrays]
     lonely = len(found.by_class) == 1 and next(iter(found.by_class)).isdigit()
     if lonely and not found.whole:  # a whole prediction that was named like its image

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from calibeval.errors import InputError
-from calibeval.io.arrays import ArrayFile, open_array, suffix_of
+from calibeval.io.arrays import ArrayFile, open_array
 from calibeval.io.classes import ClassScheme
 from calibeval.io.geometry import check_same_place
 from calibeval.io.layout import Layout, find_layout, squeezed
@@ -122,8 +122,7 @@ def _spacing(file: ArrayFile, layout: Layout) -> tuple[float, ...] | None:
     if file.geometry is None:
         return None
     spacing = file.geometry.spacing_mm
-    classes_fastest = bool(layout.classes) and layout.order[0] > 0
-    first = 0 if classes_fastest else len(file.shape) - len(spacing)
+    first = 0 if file.vector else len(file.shape) - len(spacing)
     lengths = dict(enumerate(spacing, first))
     kept = [lengths.get(axis, 0.0) for axis, n in enumerate(file.shape) if n != 1]
     found = tuple(kept[axis] for axis in layout.order[bool(layout.classes) :])
@@ -209,10 +208,10 @@ def _holds_labels(file: ArrayFile, scheme: ClassScheme, options: ReadOptions) ->
         return options.input == "labels"
     if options.scale is not None:
         return False
-    if file.dtype.kind in "iub" and not file.scaled and suffix_of(file.path) != ".png":
+    if file.dtype.kind in "iub" and not file.scaled and not file.format.planar:
         return True
     values = file.load()
-    if suffix_of(file.path) == ".png":  # masks and 8-bit probabilities look alike but for their range
+    if file.format.planar:  # masks and 8-bit probabilities look alike but for their range
         return bool(values.max() < (len(scheme.names) or _FEW_LABELS))
     scaled = values * file.slope + file.intercept if file.scaled else values
     fractions = ~(np.abs(scaled - np.rint(scaled)) <= _ROUNDING)

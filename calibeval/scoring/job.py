@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError
-from calibeval.io.arrays import open_array
+from calibeval.io.arrays import open_array, with_parts
 from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case
 from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
@@ -124,7 +124,7 @@ def _run_cases(
 
 def _key(job: ScoreJob, paths: CasePaths) -> str:
     files = [path for path in (*paths.prediction, paths.segmentation, paths.reference) if path is not None]
-    return make_key(files, (paths, replace(job, pairings={})))
+    return make_key([part for path in files for part in with_parts(path)], (paths, replace(job, pairings={})))
 
 
 def _score_task(task: _Task) -> CaseScore:

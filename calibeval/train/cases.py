@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import GeometryError, InputError, UsageError
-from calibeval.io.arrays import ArrayFile, npz_keys, open_array, reading, stem_of, suffix_of
+from calibeval.io.arrays import ArrayFile, array_keys, format_of, open_array, reading, stem_of, suffix_of
 from calibeval.io.cases import LABEL_KEYS
 from calibeval.io.classes import ClassScheme, make_scheme, read_labels
 from calibeval.io.geometry import Geometry, check_same_place
@@ -127,7 +127,7 @@ def count_channels(case: Case) -> int:
     Raises:
         InputError: a file is unreadable.
     """
-    if suffix_of(case.images[0]) == ".npz":  # all slices of a case agree, or `read_volume` says so
+    if format_of(case.images[0]).holds_own_label:  # all slices of a case agree, or `read_volume` says so
         return _channels(open_array(case.images[0], ("image",)))
     return sum(_channels(open_array(path)) for path in case.images)
 
@@ -146,7 +146,7 @@ def read_volume(case: Case, scheme: ClassScheme) -> Volume:
     files = [open_array(path, ("image",)) for path in case.images]
     slices = [_as_slices(file) for file in files]
     _check_shapes(files, slices, case)
-    if suffix_of(case.images[0]) == ".npz":
+    if format_of(case.images[0]).holds_own_label:
         image, label_files = np.concatenate(slices), _npz_labels(case)
     else:
         image, label_files = np.concatenate(slices, axis=1), [open_array(case.label)] if case.label else []
@@ -160,7 +160,7 @@ def _volume_cases(paths: Iterable[Path]) -> dict[str, Case]:
     """Group `case_0000.nii.gz`, `case_0001.nii.gz` ... by case; a name without channel number is a case of its own."""
     files: dict[str, list[Path]] = {}
     for path in sorted(paths):
-        if suffix_of(path) not in ("", ".npz", ".npy") and not path.name.startswith("."):  # macOS leaves ._ files
+        if suffix_of(path) and not format_of(path).is_array and not path.name.startswith("."):  # macOS leaves ._ files
             files.setdefault(_CHANNEL.sub("", stem_of(path)), []).append(path)
     return {name: Case(name, tuple(found)) for name, found in files.items()}
 
@@ -201,7 +201,7 @@ def _channels(file: ArrayFile) -> int:
 
 def _in_plane(file: ArrayFile) -> bool:
     """Whether three axes are channels, height and width, rather than slices, height and width."""
-    return suffix_of(file.path) in (".npz", ".png")
+    return file.format.is_array or file.format.planar
 
 
 def _as_slices(file: ArrayFile) -> NDArray[np.float32]:
@@ -222,14 +222,14 @@ def _as_slices(file: ArrayFile) -> NDArray[np.float32]:
 
 
 def _check_shapes(files: Sequence[ArrayFile], slices: Sequence[NDArray[np.float32]], case: Case) -> None:
-    free = 0 if suffix_of(case.images[0]) == ".npz" else 1  # npz files are stacked by slices, others by channels
+    free = 0 if files[0].format.holds_own_label else 1  # npz files are stacked by slices, others by channels
     for file, image in zip(files[1:], slices[1:], strict=True):
         if np.delete(image.shape, free).tolist() != np.delete(slices[0].shape, free).tolist():
             raise InputError(file.path, f"shape {file.shape} does not fit {files[0].shape} of {files[0].path.name}.")
 
 
 def _npz_labels(case: Case) -> list[ArrayFile]:
-    labelled = [path for path in case.images if set(npz_keys(path)) & set(LABEL_KEYS)]
+    labelled = [path for path in case.images if set(array_keys(path)) & set(LABEL_KEYS)]
     if labelled and len(labelled) < len(case.images):
         raise InputError(case.images[0], f"only {len(labelled)} of {len(case.images)} slices have a 'label'.")
     return [open_array(path, LABEL_KEYS) for path in labelled]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import shutil
 
 import numpy as np
@@ -155,6 +156,24 @@ def test_a_wrong_shape_breaks_layout_and_a_truncated_file_is_unreadable(folders)
     assert {rule: finding.file[-8:] for rule, finding in found.items()} == {
         "layout": "a.nii.gz",
         "readable": "b.nii.gz",
+    }
+
+
+def test_bytes_after_the_data_are_damage_not_layout(folders):
+    preds, labels = folders
+    path = preds / "a.nii.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b"more"))
+    found, _ = broken(preds, labels)
+    assert list(found) == ["readable"]
+    assert "is longer than its header says" in found["readable"].problem
+
+
+def test_a_class_name_too_many_is_said_and_no_bug(folders):
+    preds, labels = folders
+    write_names(labels, {"background": 0, "RV": 1, "LV": 2, "MYO": 3})
+    found, _ = broken(preds, labels)
+    assert {rule: finding.problem for rule, finding in found.items()} == {
+        "layout": "the 3 maps sum to 1, so the background is among them: 3 classes, not 4."
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from calibeval.errors import InputError
-from calibeval.io.arrays import npz_keys, open_array, stem_of, suffix_of
+from calibeval.io.arrays import array_keys, open_array, stem_of, suffix_of
 from tests.case_files import AFFINE, SHAPE, itk_image, write_itk, write_nifti, write_npz, write_png
 
 VALUES = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE) / 8
@@ -108,7 +108,7 @@ def test_an_npz_gives_its_array_in_either_memory_order(compress, order, tmp_path
     file = open_array(path, ("none", "x"))
     assert (file.shape, file.dtype, file.member) == (SHAPE, VALUES.dtype, "x")
     np.testing.assert_array_equal(file.load(), VALUES)
-    assert npz_keys(path) == ("x", "y")
+    assert array_keys(path) == ("x", "y")
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -7,6 +7,7 @@ import pytest
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.array_file import ArrayFile
+from calibeval.io.formats import format_of
 from calibeval.io.layout import find_layout, squeezed
 
 LABEL = (4, 5, 6)  # slowest first
@@ -14,7 +15,7 @@ LABEL = (4, 5, 6)  # slowest first
 
 def opened(name, shape, member=""):
     array = np.empty(shape, np.float32)
-    return ArrayFile(Path(name), shape, array.dtype, lambda: array, member=member)
+    return ArrayFile(Path(name), shape, array.dtype, lambda: array, member=member, format=format_of(Path(name)))
 
 
 def layout(shape, name="a.npz", label=LABEL, label_name="l.nii.gz", member="", **choices):

@@ -1,0 +1,55 @@
+"""The formats: a literal table of what is read, how, and what its files are like. Nobody else knows a suffix."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from calibeval.io.array_file import UNKNOWN, Format, reading
+from calibeval.io.images import open_itk, open_nifti, open_png
+from calibeval.io.numpy_files import npz_keys, open_npy, open_npz
+
+FORMATS = (
+    Format((".nii.gz", ".nii"), open_nifti, names_x_first=True, has_geometry=True),
+    Format((".npz",), open_npz, keys=npz_keys, is_array=True),
+    Format((".npy",), open_npy, is_array=True),
+    Format((".mha", ".mhd"), open_itk, names_x_first=True, has_geometry=True),
+    Format((".nrrd",), open_itk, names_x_first=True, has_geometry=True),
+    Format((".png",), open_png, planar=True),
+)
+_BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
+SUFFIXES = tuple(_BY_SUFFIX)
+
+
+def suffix_of(path: Path) -> str:
+    """The known suffix of a file name (`.nii.gz` before `.gz`), or an empty string."""
+    name = path.name.lower()
+    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
+
+
+def stem_of(path: Path) -> str:
+    """File name without its known suffix; accents in one form, whichever the system that wrote the name uses."""
+    return unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix_of(path))])
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's name says; `UNKNOWN`, which has no suffixes, where it says none."""
+    return _BY_SUFFIX.get(suffix_of(path), UNKNOWN)
+
+
+def array_keys(path: Path) -> tuple[str, ...]:
+    """Names of the arrays in a file that can hold several; none for one of a single array.
+
+    Raises:
+        InputError: the file is broken.
+    """
+    keys = format_of(path).keys
+    if keys is None:
+        return ()
+    with reading(path):
+        return keys(path)
+
+
+def with_parts(path: Path) -> tuple[Path, ...]:
+    """A file and those that it needs beside it, as the data of a header that stands alone."""
+    return (path, *format_of(path).parts(path))
