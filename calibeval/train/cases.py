@@ -81,10 +81,10 @@ def find_data(root: Path) -> DataSet:
         raise UsageError(f"{scheme.source}: its labels are overlapping regions, which these losses cannot learn.")
     if (root / "imagesTr").is_dir():
         return DataSet(root, _labelled(_volume_cases((root / "imagesTr").iterdir()), root / "labelsTr"), scheme)
-    parts = {part: _npz_cases((root / part).glob("*.npz")) for part in ("train", "val", "test")}
+    parts = {part: _npz_cases((root / part).glob("*")) for part in ("train", "val", "test")}
     if parts["train"]:
         return DataSet(root, _united(parts, root), scheme, Split(*(tuple(found) for found in parts.values())))
-    cases = _npz_cases(root.glob("*.npz"))
+    cases = _npz_cases(root.glob("*"))
     if not cases:
         raise UsageError(
             f"{root}: no data set. Expected a folder with imagesTr/ and labelsTr/ (nnU-Net, MSD), or with .npz slices "
@@ -100,7 +100,7 @@ def find_images(path: Path) -> dict[str, Case]:
         UsageError: nothing is there.
     """
     files = [path] if path.is_file() else list(path.iterdir()) if path.is_dir() else []
-    cases = _volume_cases(files) or _npz_cases(each for each in files if each.suffix == ".npz")
+    cases = _volume_cases(files) or _npz_cases(files)
     if not cases:
         raise UsageError(f"{path}: no image found. Expected .nii.gz, .mha, .nrrd, .png or .npz files.")
     return cases
@@ -178,9 +178,10 @@ def _labelled(cases: dict[str, Case], folder: Path) -> dict[str, Case]:
 def _npz_cases(paths: Iterable[Path]) -> dict[str, Case]:
     """Group slices `case_slice_3.npz` by volume, in the order of their numbers."""
     slices: dict[str, list[tuple[int, Path]]] = {}
-    for path in sorted(paths):
-        match = _SLICE.search(path.stem)
-        name, number = (path.stem[: match.start()], int(match[2])) if match else (path.stem, 0)
+    for path in sorted(path for path in paths if format_of(path).holds_own_label and not path.name.startswith(".")):
+        stem = stem_of(path)
+        match = _SLICE.search(stem)
+        name, number = (stem[: match.start()], int(match[2])) if match else (stem, 0)
         slices.setdefault(name, []).append((number, path))
     return {name: Case(name, tuple(path for _, path in sorted(found))) for name, found in slices.items()}
 
