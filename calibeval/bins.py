@@ -17,6 +17,7 @@ from calibeval.errors import TableError
 from calibeval.files import atomic_path
 from calibeval.metrics.statistics import Edges, Histogram, Statistics
 from calibeval.protocol import Protocol
+from calibeval.signature import Signature
 from calibeval.table import BINS_SUFFIX
 
 
@@ -31,7 +32,7 @@ class BinTable:
         edges: of the histograms.
     """
 
-    signature: str
+    signature: Signature
     class_names: tuple[str, ...]
     cases: dict[str, dict[str, Statistics]]
     edges: Edges
@@ -95,7 +96,7 @@ def read_bins(path: Path) -> BinTable:
             for i, case in enumerate(arrays["cases"])
         }
         names = tuple(str(name) for name in arrays["class_names"])
-        return BinTable(str(arrays["signature"]), names, cases, edges)
+        return BinTable(Signature.parse(str(arrays["signature"])), names, cases, edges)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise TableError(f"{path}: is no side file of a results table, or a broken one ({error}).") from error
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from calibeval.errors import UsageError
+from calibeval.signature import Signature
 
 Domain = Literal["all", "foreground"]
 EmptyRule = Literal["nan", "worst", "nacl", "sdc-repo", "deepmind"]
@@ -104,23 +105,22 @@ class Protocol:
     nll_clip: float = 1e-7
 
     @property
-    def signature(self) -> str:
+    def signature(self) -> Signature:
         """One line that names every choice, for example beside a score or in a table's header."""
         threshold = "" if self.cece_threshold is None else f",p>{self.cece_threshold:g}"
-        parts = (
-            self.name,
-            f"ECE:{self.ece_confidence},{self.ece_domain},{self.ece_bins}bins",
-            f"CECE:{self.cece_classes},{self.cece_domain}{threshold},{self.cece_bins}bins",
-            f"pECE:{self.pece_bins}bins,w{self.fp_weight:g}",
-            f"edges:right,float32,zero-{'first' if self.zero_in_first_bin else 'dropped'}",
-            f"masks:{'union' if self.union else 'classes'}",
-            f"HD95:{self.hd95}",
-            f"empty:{self.empty}",
-            f"NSD:{self.nsd_tolerance_mm:g}mm",
-            f"bECE:{self.boundary_mm:g}mm",
-            f"NLL:clip{self.nll_clip:g}",
-        )
-        return "|".join(parts)
+        parts = {
+            "ECE": f"{self.ece_confidence},{self.ece_domain},{self.ece_bins}bins",
+            "CECE": f"{self.cece_classes},{self.cece_domain}{threshold},{self.cece_bins}bins",
+            "pECE": f"{self.pece_bins}bins,w{self.fp_weight:g}",
+            "edges": f"right,float32,zero-{'first' if self.zero_in_first_bin else 'dropped'}",
+            "masks": "union" if self.union else "classes",
+            "HD95": self.hd95,
+            "empty": self.empty,
+            "NSD": f"{self.nsd_tolerance_mm:g}mm",
+            "bECE": f"{self.boundary_mm:g}mm",
+            "NLL": f"clip{self.nll_clip:g}",
+        }
+        return Signature.of(self.name, parts)
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -22,6 +22,7 @@ from calibeval.scoring.job import MethodScore, run_job
 from calibeval.scoring.plan import make_signature, plan_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows
+from calibeval.signature import Signature
 from calibeval.table import Row, to_frame
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ScoredCase:
 
     rows: tuple[Row, ...]
     bins: dict[str, Statistics]
-    signature: str
+    signature: Signature
 
     @property
     def table(self) -> pd.DataFrame:

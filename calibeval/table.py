@@ -20,6 +20,7 @@ from calibeval._version import __version__
 from calibeval.errors import TableError
 from calibeval.files import write_text
 from calibeval.metrics import cautions
+from calibeval.signature import Signature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class Header(NamedTuple):
     """The leading `#` lines of a table."""
 
     version: str
-    signature: str
+    signature: Signature
     command: str = ""
 
 
@@ -129,7 +130,7 @@ def read_header(path: Path) -> Header:
                 found[key.rstrip(":")] = text.strip()
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: cannot be read: {error}") from error
-    return Header(found["calibeval"], found["signature"], found["command"])
+    return Header(found["calibeval"], Signature.parse(found["signature"]), found["command"])
 
 
 def _field(value: str | float) -> str:

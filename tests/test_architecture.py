@@ -24,6 +24,7 @@ FLOORS = (
     ("metrics", "phantom"),
     ("case_table",),
     ("planes", "protocol", "files", "machine"),
+    ("signature",),
     ("errors", "wording", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}

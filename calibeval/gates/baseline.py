@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError
-from calibeval.gates.evaluate import differing_parts
 from calibeval.gates.policy import Margin, Policy, name_of
 from calibeval.gates.report import LISTED, CaseValue, Outcome
 from calibeval.gates.scores import (
@@ -90,10 +89,11 @@ def mean_upper_bound(values: Values, alpha: float) -> float:
 def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, policy: Policy) -> Outcome:
     name = f"{name_of(margin.metric, margin.class_name)} not worse by more than {margin.margin:g}"
     try:
-        if scores.signature != baseline.signature:
+        differing = scores.signature.differs(baseline.signature, (margin.metric,))
+        if differing:
             raise TableError(
-                f"{scores.name} and {baseline.name} were scored by different protocols: "
-                f"{differing_parts(scores, baseline.signature)}. Score both with the same options."
+                f"{scores.name} and {baseline.name} were scored by different protocols: {differing}. Score both with "
+                "the same options."
             )
         cases, after, before, notes = _paired(scores, baseline, margin, policy)
     except TableError as error:

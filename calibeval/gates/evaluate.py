@@ -8,7 +8,7 @@ such cases does not pass.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from calibeval.gates.scores import (
     show_status,
 )
 from calibeval.metrics import METRICS
+from calibeval.signature import Signature
 from calibeval.table import MEAN
 from calibeval.wording import count_of
 
@@ -55,31 +56,24 @@ def evaluate_gates(scores: ScoreTable, policy: Policy) -> list[Outcome]:
 def evaluate_gate(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
     """Decide one gate; what cannot be decided is an `error`, whatever the gate's severity."""
     try:
-        check_signature(scores, policy.signature)
+        check_signature(scores, policy.signature, filter(None, (gate.metric,)))
         return _decide_count(gate, scores) if gate.aggregate in COUNTS else _decide_value(gate, scores, policy)
     except TableError as error:
         return Outcome(str(gate), "gate", "error", str(error))
 
 
-def check_signature(scores: ScoreTable, signature: str) -> None:
-    """Refuse numbers of another protocol than the gates are for.
+def check_signature(scores: ScoreTable, signature: str, metrics: Iterable[str]) -> None:
+    """Refuse numbers of another protocol than the gates are for, as far as these metrics use it.
 
     Raises:
         TableError: the signatures differ.
     """
-    if signature and scores.signature != signature:
+    differing = scores.signature.differs(Signature.parse(signature), metrics) if signature else ""
+    if differing:
         raise TableError(
-            f"{scores.name} was scored by another protocol than the gates are for: "
-            f"{differing_parts(scores, signature)}. Score it alike, or renew the gates with --init."
+            f"{scores.name} was scored by another protocol than the gates are for: {differing}. Score it alike, or "
+            "renew the gates with --init."
         )
-
-
-def differing_parts(scores: ScoreTable, signature: str) -> str:
-    """The parts of two signatures that differ."""
-    ours, theirs = scores.signature.split("|"), signature.split("|")
-    only_ours = "|".join(part for part in ours if part not in theirs)
-    only_theirs = "|".join(part for part in theirs if part not in ours)
-    return f"{only_ours or 'nothing'} against {only_theirs or 'nothing'}"
 
 
 def _decide_count(gate: Gate, scores: ScoreTable) -> Outcome:

@@ -147,6 +147,6 @@ def _margin(scores: ScoreTable, metric: Metric) -> Iterator[str]:
 
 
 def _score_options(scores: ScoreTable) -> Iterator[str]:
-    protocol = scores.signature.split("|")[0]
+    protocol = scores.signature.name
     if protocol in PROTOCOLS:
         yield f'protocol = "{protocol}"'

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from calibeval.errors import TableError, UsageError
 from calibeval.gates.policy import COUNTS, overall_class
 from calibeval.metrics import METRICS
+from calibeval.signature import Signature
 from calibeval.table import ALL, MEAN, POOLED, Row, read_table, to_frame
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class ScoreTable(NamedTuple):
 
     name: str
     method: str
-    signature: str
+    signature: Signature
     frame: pd.DataFrame
 
 
@@ -99,7 +100,7 @@ def select_method(name: str, signature: str, frame: pd.DataFrame, method: str) -
     if method and method not in known:
         raise UsageError(f"{name} holds no method {method!r}, only {', '.join(known) or 'none'}.")
     chosen = method or known[0]
-    return ScoreTable(name, chosen, signature, frame[frame["method"] == chosen])
+    return ScoreTable(name, chosen, Signature.parse(signature), frame[frame["method"] == chosen])
 
 
 def case_numbers(scores: ScoreTable, metric: str, class_name: str) -> CaseNumbers:

@@ -52,17 +52,14 @@ class ClassScheme:
         return self if self.names else replace(self, names=tuple(str(c) for c in range(classes)))
 
     @property
-    def signature(self) -> str:
-        """The parts that change numbers, for the table's signature; empty when there are none."""
-        parts = []
-        if self.regions:
-            listed = ";".join(f"{name}={'+'.join(map(str, members))}" for name, members in self.regions.items())
-            parts.append(f"regions:{listed}")
-        if self.ignore is not None:
-            parts.append(f"ignore:{self.ignore}")
-        if self.mapping:
-            parts.append("map:" + ";".join(f"{old}={new}" for old, new in self.mapping.items()))
-        return "|".join(parts)
+    def choices(self) -> dict[str, str]:
+        """The parts of a table's signature that say how labels were taken."""
+        listed = (f"{name}={'+'.join(map(str, members))}" for name, members in self.regions.items())
+        return {
+            "regions": ";".join(listed) or "none",
+            "ignore": "none" if self.ignore is None else str(self.ignore),
+            "map": ";".join(f"{old}={new}" for old, new in self.mapping.items()) or "none",
+        }
 
 
 def make_scheme(

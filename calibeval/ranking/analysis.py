@@ -15,7 +15,7 @@ from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.design import Blocks, Design, by_data_set, case_blocks, make_design, one_metric
 from calibeval.ranking.empty_rules import apply_empty_rule, has_empty_masks
 from calibeval.ranking.friedman import Friedman, friedman_test
-from calibeval.ranking.inputs import Tables, read_inputs
+from calibeval.ranking.inputs import Tables, differing, read_inputs, refuse_unequal
 from calibeval.ranking.posthoc import against_control, posthoc_tests
 from calibeval.ranking.result import Comparison, Ranking, RankSettings
 from calibeval.ranking.schemes import MeanRanks, Plan, Tick, bootstrap_draws, make_blocks, mean_ranks
@@ -30,6 +30,7 @@ from calibeval.ranking.stability import (
     summarise,
 )
 from calibeval.ranking.verdict import notes_of, printed_ranks_notes, verdict_of, warnings_of
+from calibeval.signature import Signature
 
 Progress = Callable[[str, int, int], None]  # step, done, in all
 
@@ -68,6 +69,7 @@ def rank_tables(
     chosen = replace(settings, blocks=settings.blocks or ("case" if tables.has_cases else "metric"))
     held, applied = _with_empty_rule(tables, settings.empty)
     metrics = choose_metrics(held, settings.metrics)
+    refuse_unequal(tables.sources, metrics)
     refuse_unheld(tables, dict(settings.direction))
     scores = make_scores(held, metrics, choose_directions(metrics, dict(settings.direction)))
     if len(scores.methods) < 2:
@@ -87,7 +89,7 @@ def rank_tables(
 
 
 def _analyse(
-    settings: RankSettings, signature: str, scores: Scores, design: Design, tick: Callable[[str], Tick]
+    settings: RankSettings, signature: Signature, scores: Scores, design: Design, tick: Callable[[str], Tick]
 ) -> Ranking:  # fmt: skip
     """Order and test; the other choices and the texts come later."""
     plan, alpha = _plan(settings), settings.alpha
@@ -184,7 +186,7 @@ def _other_rules(tables: Tables, ranking: Ranking) -> Iterator[Alternative]:
     """The order under each other empty rule that the table's statuses allow."""
     if not tables.has_cases or not has_empty_masks(tables.frame):
         return
-    own = ranking.settings.empty or _rule_of(ranking.signature)
+    own = ranking.settings.empty or ranking.signature.get("empty")
     for rule in EMPTY_RULES:
         if rule == own:
             continue
@@ -195,11 +197,6 @@ def _other_rules(tables: Tables, ranking: Ranking) -> Iterator[Alternative]:
             continue  # the table lacks what this rule needs; asked for by --empty it is an error
 
 
-def _rule_of(signature: str) -> str:
-    """The empty rule that a signature names."""
-    return next((part.removeprefix("empty:") for part in signature.split("|") if part.startswith("empty:")), "")
-
-
 def _other_definitions(tables: Tables, ranking: Ranking) -> Iterator[Alternative]:
     """The order with one metric replaced by another definition of the same thing, where the tables hold it."""
     if not tables.has_cases:
@@ -207,7 +204,7 @@ def _other_definitions(tables: Tables, ranking: Ranking) -> Iterator[Alternative
     held = set(tables.frame["metric"])
     for metric in ranking.scores.metrics:
         for other in DEFINITIONS.get(metric, ()):
-            if other in held and other not in ranking.scores.metrics:
+            if other in held and other not in ranking.scores.metrics and not differing(tables.sources, (other,)):
                 metrics = tuple(other if name == metric else name for name in ranking.scores.metrics)
                 yield _order_of(tables, ranking, metrics, "definition", f"{other} for {metric}")
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import dropwhile
+from functools import reduce
+from itertools import combinations, dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from calibeval.errors import TableError, UsageError
 from calibeval.metrics import METRICS
+from calibeval.signature import Signature
 from calibeval.table import COLUMNS, POOLED, read_table
 
 if TYPE_CHECKING:
@@ -38,22 +40,36 @@ class PrintedRanks(NamedTuple):
     ranks: dict[str, float]
 
 
+class Source(NamedTuple):
+    """One score table: where it is, by which choices it was scored, and which data sets it holds."""
+
+    path: Path
+    signature: Signature
+    datasets: frozenset[str]
+
+
 class Tables(NamedTuple):
     """All input files as one long frame.
 
     Attributes:
         frame: columns `LONG`; rows of the pooled data set are left out.
         has_cases: True for score tables; a wide CSV holds one number for a whole data set.
-        signature: of the protocol that all tables share; empty for wide CSVs.
+        sources: of score tables; none for wide CSVs.
         notes: what the reader decided and the user should know.
         printed: columns of wide CSVs that hold ranks; they are compared with the computed ones and never used.
     """
 
     frame: pd.DataFrame
     has_cases: bool
-    signature: str
+    sources: tuple[Source, ...]
     notes: tuple[str, ...]
     printed: tuple[PrintedRanks, ...] = ()
+
+    @property
+    def signature(self) -> Signature:
+        """The choices that all tables share; empty for wide CSVs."""
+        signatures = [source.signature for source in self.sources]
+        return reduce(Signature.shared, signatures) if signatures else Signature()
 
 
 def read_inputs(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> Tables:
@@ -80,6 +96,30 @@ def read_inputs(paths: Sequence[Path], progress: Callable[[int, int], None] | No
         )
     read = _read_wide_files if wide[0] else _read_score_files
     return read(paths, progress or (lambda done, total: None))
+
+
+def refuse_unequal(sources: Sequence[Source], metrics: Sequence[str]) -> None:
+    """Refuse to compare metrics that some tables were scored by other choices.
+
+    Raises:
+        TableError: naming two tables and the choices that differ.
+    """
+    text = differing(sources, metrics)
+    if text:
+        raise TableError(f"{text}. Score both with the same options.")
+
+
+def differing(sources: Sequence[Source], metrics: Sequence[str]) -> str:
+    """The first two tables whose choices behind these metrics differ, and how; empty when none do.
+
+    How the labels of a data set are to be read may differ between tables that share no data set.
+    """
+    for one, other in combinations(sources, 2):
+        same_data = not one.datasets.isdisjoint(other.datasets)
+        text = one.signature.differs(other.signature, metrics, same_data=same_data)
+        if text:
+            return f"{one.path} and {other.path} were scored by different protocols and cannot be compared: {text}"
+    return ""
 
 
 def is_score_table(path: Path) -> bool:
@@ -121,21 +161,20 @@ def _first_twice(items: Iterable[Item]) -> Item | None:
 def _read_score_files(paths: Sequence[Path], progress: Callable[[int, int], None]) -> Tables:
     import pandas as pd
 
-    frames, signatures = [], []
+    frames, sources = [], []
     for done, path in enumerate(paths):
         header, frame = read_table(path)
         frame = frame[frame["case"] != POOLED]
         _refuse_duplicates(path, frame)
         unnamed = frame["method"].str.strip() == ""
         frames.append(frame.assign(method=frame["method"].mask(unnamed, path.stem)))
-        signatures.append(header.signature)
+        sources.append(Source(path, header.signature, frozenset(frame["dataset"])))
         progress(done + 1, len(paths))
-    _refuse_unequal(paths, signatures)
     frames, notes = _name_by_file_where_needed(paths, frames)
     frame = pd.concat(frames, ignore_index=True)
     if frame.empty:
         raise TableError(f"{paths[0]}: the table holds no case, so there is nothing to rank.")
-    return Tables(frame, True, signatures[0], notes)
+    return Tables(frame, True, tuple(sources), notes)
 
 
 def _refuse_duplicates(path: Path, frame: pd.DataFrame) -> None:
@@ -145,18 +184,6 @@ def _refuse_duplicates(path: Path, frame: pd.DataFrame) -> None:
         row = frame[twice].iloc[0]
         where = ", ".join(f"{key} {row[key]!r}" for key in keys)
         raise TableError(f"{path}: one number stands twice in the table: {where}.")
-
-
-def _refuse_unequal(paths: Sequence[Path], signatures: Sequence[str]) -> None:
-    for path, signature in zip(paths, signatures, strict=True):
-        if signature == signatures[0]:
-            continue
-        ours, theirs = set(signatures[0].split("|")), set(signature.split("|"))
-        raise TableError(
-            f"{paths[0]} and {path} were scored by different protocols and cannot be compared: "
-            f"{'|'.join(sorted(ours - theirs)) or 'no signature'} against "
-            f"{'|'.join(sorted(theirs - ours)) or 'no signature'}. Score both with the same options."
-        )
 
 
 def _name_by_file_where_needed(
@@ -213,7 +240,7 @@ def _read_wide_files(paths: Sequence[Path], progress: Callable[[int, int], None]
         )
     several = printed if len(paths) > 1 else []  # those of a single table are compared with the computed ranks
     notes = tuple(f"{column.source} holds ranks, not a metric, and is left out." for column in several)
-    return Tables(frame, False, "", notes, tuple(printed))
+    return Tables(frame, False, (), notes, tuple(printed))
 
 
 def _read_wide(path: Path) -> tuple[list[tuple[str | float, ...]], list[PrintedRanks]]:

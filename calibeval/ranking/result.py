@@ -19,6 +19,7 @@ from calibeval.ranking.posthoc import POSTHOC, Posthoc
 from calibeval.ranking.schemes import BlockKind, Scheme
 from calibeval.ranking.scores import Array, Scores
 from calibeval.ranking.stability import Alternative, Effect, Order
+from calibeval.signature import Signature
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "blocks": ("case", "metric", None),
@@ -110,7 +111,7 @@ class Ranking:
     """
 
     settings: RankSettings
-    signature: str
+    signature: Signature
     scores: Scores
     design: Design
     blocks: Blocks

@@ -28,6 +28,7 @@ from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
 from calibeval.scoring.workers import run_tasks
+from calibeval.signature import Signature
 from calibeval.table import Row, to_frame, write_table
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class MethodScore:
     notes: dict[str, tuple[str, ...]]
     errors: dict[str, str]
     class_names: tuple[str, ...]
-    signature: str
+    signature: Signature
 
     @property
     def table(self) -> pd.DataFrame:

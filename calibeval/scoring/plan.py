@@ -21,6 +21,7 @@ from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folder
 from calibeval.io.predictions import InputKind, ReadOptions
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol, make_protocol
+from calibeval.signature import Signature
 
 MissingRule = Literal["error", "worst", "skip"]
 
@@ -52,14 +53,14 @@ class ScoreJob:
     notes: tuple[str, ...] = ()
 
     @property
-    def signature(self) -> str:
+    def signature(self) -> Signature:
         """Signature of the protocol together with regions, ignored and renamed labels."""
         return make_signature(self.protocol, self.scheme)
 
 
-def make_signature(protocol: Protocol, scheme: ClassScheme) -> str:
+def make_signature(protocol: Protocol, scheme: ClassScheme) -> Signature:
     """Signature of a protocol together with regions, ignored and renamed labels."""
-    return "|".join(part for part in (protocol.signature, scheme.signature) if part)
+    return protocol.signature.extended(scheme.choices)
 
 
 def plan_job(

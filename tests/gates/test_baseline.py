@@ -76,7 +76,11 @@ def test_a_margin_of_one_class():
     [
         ({"ECE": [0.1] * 5}, {}, "different cases: only new.csv has none; only main.csv has c5. Score both on"),
         (OLD, {"dataset": "B"}, "data sets have different names: B against A. Give both one with --dataset"),
-        (OLD, {"signature": "guo|a"}, "scored by different protocols: guo|a against paper|"),
+        (
+            OLD,
+            {"signature": "guo|a"},
+            "different protocols: a: given against none; confidence, voxels and bins of ECE: ",
+        ),
         ({"NLL": [0.1] * 6}, {}, "new.csv holds no ECE"),
     ],
 )

@@ -173,9 +173,9 @@ def test_classes_given_beside_regions_must_fit_them(tmp_path):
 
 
 def test_the_signature_tells_what_changes_numbers():
-    assert ClassScheme(("a", "b")).signature == ""
+    assert set(ClassScheme(("a", "b")).choices.values()) == {"none"}
     scheme = ClassScheme(regions={"WT": (1, 2)}, ignore=9, mapping={4: 3})
-    assert scheme.signature == "regions:WT=1+2|ignore:9|map:4=3"
+    assert scheme.choices == {"regions": "WT=1+2", "ignore": "9", "map": "4=3"}
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "uint16", "int64", "uint64", "float16", "float64"])

@@ -5,7 +5,7 @@ import pytest
 
 from calibeval.errors import TableError, UsageError
 from calibeval.protocol import make_protocol
-from calibeval.ranking.inputs import is_score_table, read_inputs
+from calibeval.ranking.inputs import is_score_table, read_inputs, refuse_unequal
 from calibeval.ranking.scores import ABSENT, FAILED, OK, UNDEFINED, choose_directions, choose_metrics, make_scores
 from calibeval.table import Row, write_table
 from tests.ranking.helpers import SIGNATURE, make_tables, write_scores
@@ -172,11 +172,27 @@ def test_one_method_in_two_files_with_different_data_sets_stays_one(tmp_path):
 def test_unequal_signatures_are_refused_by_their_difference(tmp_path):
     other = make_protocol(hd95="medpy").signature
     paths = [
-        write_scores(tmp_path / "a.csv", {"DSC": [1.0]}, method="x"),
-        write_scores(tmp_path / "b.csv", {"DSC": [1.0]}, method="y", signature=other),
+        write_scores(tmp_path / "a.csv", {"DSC": [1.0], "HD95": [2.0]}, method="x"),
+        write_scores(tmp_path / "b.csv", {"DSC": [1.0], "HD95": [2.0]}, method="y", signature=other),
     ]
-    with pytest.raises(TableError, match=r"HD95:monai against HD95:medpy"):
-        read_inputs(paths)
+    tables = read_inputs(paths)
+    with pytest.raises(TableError, match=r"different protocols .*: definition of distances: monai against medpy"):
+        refuse_unequal(tables.sources, ["DSC", "HD95"])
+    refuse_unequal(tables.sources, ["DSC"])
+    assert tables.signature.get("HD95") == ""
+    assert tables.signature.get("empty") == "nan"
+
+
+def test_data_sets_may_be_read_by_different_maps(tmp_path):
+    mapped = SIGNATURE.extended({"map": "4=3"})
+    paths = [
+        write_scores(tmp_path / "a.csv", {"DSC": [0.9]}, method="x", dataset="A", signature=mapped),
+        write_scores(tmp_path / "b.csv", {"DSC": [0.8]}, method="x", dataset="B"),
+        write_scores(tmp_path / "c.csv", {"DSC": [0.7]}, method="y", dataset="A"),
+    ]
+    refuse_unequal(read_inputs(paths[:2]).sources, ["DSC"])
+    with pytest.raises(TableError, match=r"a.csv and .*c.csv .*renamed labels: 4=3 against none"):
+        refuse_unequal(read_inputs(paths).sources, ["DSC"])
 
 
 def test_a_number_given_twice_is_refused(tmp_path):
