@@ -19,11 +19,21 @@ _HOMES = {
     "METRICS": "calibeval.metrics",
     "PROTOCOLS": "calibeval.protocol",
     "make_protocol": "calibeval.protocol",
+    "mean_interval": "calibeval.metrics.intervals",
     "read_table": "calibeval.table",
     "score_case": "calibeval.score",
     "score_folder": "calibeval.score",
 }
-__all__ = ["METRICS", "PROTOCOLS", "__version__", "make_protocol", "read_table", "score_case", "score_folder"]
+__all__ = [
+    "METRICS",
+    "PROTOCOLS",
+    "__version__",
+    "make_protocol",
+    "mean_interval",
+    "read_table",
+    "score_case",
+    "score_folder",
+]
 
 
 # Homes of modules in 0.1, which go on being imported under these names.

@@ -1,9 +1,9 @@
 """What a reader wants first: each method's mean of each metric over the cases, with an interval and the counts.
 
-A mean is over the cases whose value is defined; the interval is a bootstrap over these cases. Beside it stand how many
-cases had an empty mask, no prediction or a failure, and how many values the mean leaves out: where the mean over
-classes leaves out a class, the case still has a mean, so cases alone would not tell. Pooled numbers are named `pooled`
-and never mixed with means.
+A mean and its interval (`metrics.intervals`) are over the cases whose value is defined. Beside it stand how many cases
+had an empty mask, no prediction or a failure, and how many values the mean leaves out: where the mean over classes
+leaves out a class, the case still has a mean, so cases alone would not tell. Pooled numbers are named `pooled` and
+never mixed with means.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SummaryRow(NamedTuple):
         class_name: a class, `mean` or `all`.
         unit: of the values.
         mean: over the `n` cases with a value; NaN without any.
-        low: end of the 95% bootstrap interval over cases.
+        low: end of the 95% interval of the mean over cases; NaN for fewer than five.
         high: other end.
         n: cases with a value.
         statuses: cases by status, `ok` included; of a `mean` over classes, a case counts for each status of a class.
@@ -74,7 +74,7 @@ def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row],
     cases = [row for row in rows if row.case != POOLED]
     pooled = next((row.value for row in rows if row.case == POOLED), math.nan)
     values = np.array([row.value for row in cases if not math.isnan(row.value)])
-    low, high = mean_interval(values) if np.isfinite(values).all() else (math.nan, math.nan)
+    low, high = mean_interval(values, limits=(METRICS[metric].low, METRICS[metric].high))
     told = [row for row in by_class if row.case != POOLED] if class_name == MEAN else []
     told = told or cases
     return SummaryRow(

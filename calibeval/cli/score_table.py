@@ -12,12 +12,14 @@ from rich.table import Table
 
 from calibeval.cli.console import make_console
 from calibeval.metrics import cautions
+from calibeval.metrics.intervals import LEAST
 from calibeval.summary import SummaryRow, direction, summarise
 from calibeval.wording import count_of
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
 
+_NO_INTERVAL = f"- no interval: fewer than {LEAST} cases with a value, equal values, or an infinite one"
 _COUNTS = ("empty_reference", "empty_prediction", "both_empty", "missing", "failed")
 
 
@@ -29,6 +31,8 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
     for caution in cautions(row.metric for row in rows):
         console.print(caution, style="dim")
     console.print(f"signature: {scores[0].signature}", style="dim")
+    if any(row.n and math.isnan(row.low) for row in rows):
+        console.print(_NO_INTERVAL, style="dim")
     for line in _note_lines(scores):
         console.print(line, style="dim")
     for method in scores:
@@ -53,7 +57,7 @@ def _table(rows: list[SummaryRow]) -> Table:
             row.method if row.method != before else "",
             f"{row.metric} {direction(row.metric)}{unit}",
             _number(row.mean),
-            "" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}",
+            "-" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}",
             str(row.n),
             _number(row.pooled),
         ]

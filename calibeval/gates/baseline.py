@@ -2,19 +2,16 @@
 
 For every case that both tables hold, the *worsening* is the difference in the metric's own direction: above 0 is
 worse, whether the metric is better when higher, when lower, or when near 0 (then absolute values are compared). A
-metric passes when the upper end of a one-sided bootstrap interval of the mean worsening lies within the margin; so a
+metric passes when the upper end of a one-sided interval of the mean worsening lies within the margin; so a
 model that is truly worse by the margin passes with the probability alpha, however few the cases. This is a test of
 non-inferiority: too few cases for the margin fail it, they do not pass unseen.
 
-The interval is the bias-corrected and accelerated bootstrap over cases (B. Efron, "Better bootstrap confidence
-intervals", 10.1080/01621459.1987.10478410), since worsenings are skewed: most cases hardly change and a few become
-much worse. For small samples it is expanded as in T. Hesterberg, "What teachers should know about the bootstrap"
-(arXiv:1411.5279): the percentile taken is the one that would make the interval of normal data that of Student's t.
+The interval is the one of `metrics.intervals`, which allows for skewness: most cases hardly change and a few become
+much worse.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -33,11 +30,9 @@ from calibeval.gates.scores import (
     show_case,
 )
 from calibeval.metrics import METRICS
-from calibeval.metrics.intervals import resample
+from calibeval.metrics.intervals import LEAST, mean_upper_bound
 from calibeval.table import MEAN
 from calibeval.wording import count_of
-
-MIN_PAIRS = 5  # below, a bootstrap over cases has too few different samples
 
 Values = NDArray[np.float64]
 
@@ -59,31 +54,6 @@ def worsening(metric: str, after: Values, before: Values) -> Values:
     if better == "zero":
         return np.abs(after) - np.abs(before)
     return before - after if better == "higher" else after - before
-
-
-def mean_upper_bound(values: Values, alpha: float) -> float:
-    """Upper end of the one-sided interval of a mean over cases; see the module's text.
-
-    Args:
-        values: (n,), n at least 2, one per case.
-        alpha: level; the true mean lies above the bound with about this probability.
-    """
-    from scipy.special import ndtr, ndtri, stdtrit
-
-    n, mean = values.size, float(values.mean())
-    deviations = values - mean
-    squares = float((deviations**2).sum())
-    if squares == 0:
-        return mean
-    means = deviations[resample(n)].mean(axis=1)
-    tied = np.abs(means) <= 1e-12 * np.abs(deviations).max()  # equal to the mean, but for rounding
-    below = float(np.mean(np.where(tied, 0.5, means < 0)))
-    bias = float(ndtri(np.clip(below, 0.5 / means.size, 1 - 0.5 / means.size)))
-    acceleration = float((deviations**3).sum()) / (6 * squares**1.5)
-    reach = bias + math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, 1 - alpha))
-    shrink = 1 - acceleration * reach
-    percentile = float(ndtr(bias + reach / shrink)) if shrink > 0 else 1.0
-    return mean + float(np.quantile(means, percentile))
 
 
 def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, policy: Policy) -> Outcome:
@@ -134,7 +104,7 @@ def _paired(
     before = old.values[[row[case] for case in new.cases]]
     both = ~np.isnan(new.values) & ~np.isnan(before)
     _refuse_lost_values(scores, baseline, margin, new, before)
-    needed = max(MIN_PAIRS, policy.min_cases)
+    needed = max(LEAST, policy.min_cases)
     if both.sum() < needed:
         raise TableError(
             f"Only {count_of(int(both.sum()), 'case')} with a value in both tables; the comparison needs {needed}."

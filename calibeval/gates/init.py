@@ -115,7 +115,7 @@ def _mean_gate(numbers: CaseNumbers, metric: Metric, aggregate: str, class_name:
     today = float(values.mean() if aggregate == "mean" else np.percentile(values, 95))
     what = f"{aggregate}(|{name}|)" if absolute else f"{aggregate}({name})"
     gate = f"{what} {'>=' if metric.better == 'higher' else '<='} {_bound(today, metric)}"
-    low, high = mean_interval(values)
+    low, high = mean_interval(values, limits=(0.0 if absolute else metric.low, metric.high))
     interval = f", 95% interval {low:.4g} to {high:.4g}" if aggregate == "mean" and not math.isnan(low) else ""
     return f"{json.dumps(gate, ensure_ascii=False)},  # today {today:.4g}{interval}, {values.size} cases"
 

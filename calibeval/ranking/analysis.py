@@ -112,7 +112,7 @@ def _analyse(
         posthoc=posthoc,
         independent=posthoc if plan.kind == "case" else posthoc_tests(clusters, alpha),
         control=_compare_control(settings, scores.methods, clusters),
-        effects=tuple(paired_effects(design, scores.better, draws, alpha)),
+        effects=tuple(paired_effects(design, scores.better, alpha)),
         tau=_tau_interval(overall, alpha),
     )
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics.intervals import mean_interval
 from calibeval.ranking.design import Design, drop_method, keep_metrics, take_units
 from calibeval.ranking.posthoc import critical_difference
-from calibeval.ranking.schemes import Plan, Tick, draw_counts, make_blocks, mean_ranks, places
+from calibeval.ranking.schemes import Plan, Tick, make_blocks, mean_ranks, places
 from calibeval.ranking.scores import Array, Better
 
 
@@ -48,7 +50,7 @@ class Effect(NamedTuple):
         b: second method.
         difference: mean of a minus b over the cases in which all methods have a finite value, in the metric's unit;
             of absolute values where the best value is 0.
-        low: lower end of the bootstrap interval; NaN for fewer than two cases.
+        low: lower end of its interval over the cases; NaN for fewer than five, or where all differ alike.
         high: upper end.
         n: number of cases.
     """
@@ -109,20 +111,18 @@ def kendall_tau(reference: Array, others: Array) -> Array:
         return np.asarray(theirs @ ours / np.sqrt((ours**2).sum() * (theirs**2).sum(axis=1)))
 
 
-def paired_effects(design: Design, better: Sequence[Better], draws: NDArray[np.intp], alpha: float) -> list[Effect]:
-    """Mean paired differences of all pairs in every metric, with bootstrap intervals."""
-    first, second = np.triu_indices(len(design.methods), 1)
-    counts = draw_counts(draws, len(design.units)) if len(draws) else np.empty((0, len(design.units)))
+def paired_effects(design: Design, better: Sequence[Better], alpha: float) -> list[Effect]:
+    """Mean paired differences of all pairs in every metric, with their intervals over the units."""
     effects = []
     for j, metric in enumerate(design.metrics):
         numbers_there = design.measured[:, j] & np.isfinite(design.values[:, j])
         used = design.complete[:, j] & numbers_there.all(axis=1)
         values = design.values[used, j] * (-1 if better[j] == "higher" else 1)
-        difference, low, high = _differences(values, counts[:, used], first, second, alpha)
-        effects += [
-            Effect(metric, design.methods[a], design.methods[b], float(d), float(lo), float(hi), len(values))
-            for a, b, d, lo, hi in zip(first, second, difference, low, high, strict=True)
-        ]
+        for a, b in combinations(range(len(design.methods)), 2):
+            differences = values[:, a] - values[:, b]
+            mean = float(differences.mean()) if differences.size else math.nan
+            interval = mean_interval(differences, level=1 - alpha)
+            effects.append(Effect(metric, design.methods[a], design.methods[b], mean, *interval, len(values)))
     return effects
 
 
@@ -169,21 +169,3 @@ def _nemenyi_decisions(design: Design, plan: Plan) -> NDArray[np.bool_]:
     scores = make_blocks(design, plan.kind).scores
     means = scores.mean(axis=0)
     return np.asarray(np.abs(means[:, None] - means) > critical_difference(scores.shape[1], len(scores), plan.alpha))
-
-
-def _differences(
-    values: Array, counts: Array, first: NDArray[np.intp], second: NDArray[np.intp], alpha: float
-) -> tuple[Array, Array, Array]:
-    """Mean differences (pairs,) and their intervals from values (n, k) and draw counts (b, n)."""
-    unknown = np.full(len(first), math.nan)
-    if not len(values):
-        return unknown, unknown, unknown
-    means = values.mean(axis=0)
-    difference = means[first] - means[second]
-    drawn = counts[counts.sum(axis=1) > 0]
-    if len(values) < 2 or not len(drawn):
-        return difference, unknown, unknown
-    drawn_means = drawn @ values / drawn.sum(axis=1, keepdims=True)
-    tails = [alpha / 2, 1 - alpha / 2]
-    low, high = np.quantile(drawn_means[:, first] - drawn_means[:, second], tails, axis=0)
-    return difference, low, high

@@ -110,7 +110,14 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(data, cli):
     assert not any(character in outcome.out + outcome.err for character in "\x1b\r█━")
 
 
-def test_the_printed_mean_is_that_of_the_cases_with_its_interval(data, cli):
+def test_three_cases_have_a_mean_and_no_interval(data, cli):
+    outcome = cli("score", *data, "--metrics", "ECE")
+    assert outcome.out.splitlines()[1].split()[4:6] == ["-", "3"]
+    assert "- no interval: fewer than 5 cases with a value" in outcome.out
+
+
+def test_the_printed_mean_is_that_of_the_cases_with_its_interval(tmp_path, cli):
+    data = write_folders(tmp_path, cases=5)
     outcome = cli("score", *data, "--metrics", "ECE")
     frame = pd.read_csv("results/m.csv", comment="#")
     values = frame[frame["case"] != "pooled"]["value"]
@@ -120,7 +127,7 @@ def test_the_printed_mean_is_that_of_the_cases_with_its_interval(data, cli):
     line = outcome.out.splitlines()[1]
     assert f"{row.mean:.4f}" in line
     assert f"{row.low:.4f} to {row.high:.4f}" in line
-    assert line.split()[-2:] == ["3", f"{row.pooled:.4f}"]
+    assert line.split()[-2:] == ["5", f"{row.pooled:.4f}"]
 
 
 def test_quiet_prints_nothing(data, cli):
