@@ -143,6 +143,6 @@ def _protocol(policy: Policy, named: str | None) -> Protocol:
 def _metrics(policy: Policy) -> list[str]:
     """What the gates ask for, and what the policy adds; counts of empty masks need an overlap."""
     names = [*policy.metrics, *filter(None, str(policy.score.get("metrics", "")).split(","))]
-    masks = any(name in METRICS and METRICS[name].needs != "probabilities" for name in names)
+    masks = any(name in METRICS and METRICS[name].of_masks for name in names)
     counts_empty = any("empty" in gate.aggregate for gate in policy.gates)
     return names if names and (masks or not counts_empty) else [*names, "DSC"]

@@ -172,7 +172,7 @@ def cases_with_status(
 
 
 def _knows_empty_masks(metric: str) -> bool:
-    return metric in METRICS and METRICS[metric].needs != "probabilities"
+    return metric in METRICS and METRICS[metric].of_masks
 
 
 def _rows(scores: ScoreTable, metric: str, class_name: str) -> pd.DataFrame:

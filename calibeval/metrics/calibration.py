@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics.registry import join
 from calibeval.metrics.statistics import Edges, Histogram, Statistics
 from calibeval.protocol import Protocol
 
@@ -29,17 +30,27 @@ class Bins(NamedTuple):
 
     Attributes:
         n: voxels, as float64.
-        confidence: summed probability.
+        p_sum: summed probability; the mean is p_sum / n.
         positive: voxels whose target is 1.
-        false_positive: summed probability of the voxels whose target is 0.
+        negative_p_sum: the same of the voxels whose target is 0.
         voxels: N; more than `count.sum()` when a protocol leaves p = 0 out of the bins.
     """
 
     n: Float
-    confidence: Float
+    p_sum: Float
     positive: Float
-    false_positive: Float
+    negative_p_sum: Float
     voxels: float
+
+    @property
+    def confidence(self) -> Float:
+        """`p_sum`, as 0.1 called it."""
+        return self.p_sum
+
+    @property
+    def false_positive(self) -> Float:
+        """`negative_p_sum`, as 0.1 called it."""
+        return self.negative_p_sum
 
 
 def to_bins(
@@ -76,7 +87,7 @@ def to_bins(
 
 def ece(bins: Bins) -> float:
     """Expected calibration error, sum_b n_b/N |acc_b - conf_b|; arXiv:1706.04599."""
-    return float(np.abs(bins.positive - bins.confidence).sum() / bins.voxels) if bins.voxels else float("nan")
+    return float(np.abs(bins.positive - bins.p_sum).sum() / bins.voxels) if bins.voxels else float("nan")
 
 
 def pece(bins: Bins, fp_weight: float) -> float:
@@ -87,9 +98,9 @@ def pece(bins: Bins, fp_weight: float) -> float:
     if not bins.voxels:
         return float("nan")
     negative = bins.n - bins.positive
-    mean_false_positive = np.divide(bins.false_positive, negative, out=np.zeros_like(negative), where=negative > 0)
+    mean_false_positive = np.divide(bins.negative_p_sum, negative, out=np.zeros_like(negative), where=negative > 0)
     charge = fp_weight * mean_false_positive * bins.n
-    return float(np.abs(bins.confidence - bins.positive + charge).sum() / bins.voxels)
+    return float(np.abs(bins.p_sum - bins.positive + charge).sum() / bins.voxels)
 
 
 def ace(bins: Bins) -> float:
@@ -104,12 +115,12 @@ def mce(bins: Bins) -> float:
 
 def _gaps(bins: Bins) -> Float:
     full = bins.n > 0
-    return np.abs(bins.positive[full] - bins.confidence[full]) / bins.n[full]
+    return np.abs(bins.positive[full] - bins.p_sum[full]) / bins.n[full]
 
 
 def signed_gap(bins: Bins) -> float:
     """Mean confidence minus accuracy: above 0 over-confident, below 0 under-confident."""
-    return float((bins.confidence.sum() - bins.positive.sum()) / bins.voxels) if bins.voxels else float("nan")
+    return float((bins.p_sum.sum() - bins.positive.sum()) / bins.voxels) if bins.voxels else float("nan")
 
 
 def top_bins(statistics: Statistics, protocol: Protocol) -> Bins:
@@ -208,14 +219,17 @@ def _mean(total: float, n: int) -> float:
     return float(total / n) if n else float("nan")
 
 
-CALIBRATION_FUNCTIONS: dict[str, Callable[[Statistics, Protocol], Calibration]] = {
-    "ECE": _ece,
-    "CECE": _cece,
-    "pECE": _pece,
-    "ACE": _top_and_classes(ace),
-    "MCE": _top_and_classes(mce),
-    "gap": _top_and_classes(signed_gap),
-    "Brier": _brier,
-    "NLL": _nll,
-    "bECE": _bece,
-}
+CALIBRATION_FUNCTIONS: dict[str, Callable[[Statistics, Protocol], Calibration]] = join(
+    "probabilities",
+    {
+        "ECE": _ece,
+        "CECE": _cece,
+        "pECE": _pece,
+        "ACE": _top_and_classes(ace),
+        "MCE": _top_and_classes(mce),
+        "gap": _top_and_classes(signed_gap),
+        "Brier": _brier,
+        "NLL": _nll,
+        "bECE": _bece,
+    },
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from calibeval.metrics import METRICS, Metric
+from calibeval.metrics import METRICS
 
 _EMPTY = ("empty_reference", "empty_prediction", "both_empty")
 
@@ -25,9 +25,9 @@ def apply_rule(rule: str, metric: str, status: str, value: float, diagonal_mm: f
         diagonal_mm: length of the image's diagonal, the `worst` distance, in the distance's unit.
     """
     known = METRICS.get(metric)
-    if known is None or known.needs == "probabilities" or status not in _EMPTY or known.better == "zero":
+    if known is None or not known.follows_empty_rule or status not in _EMPTY:
         return value
-    distance = known.high == math.inf
+    distance = known.is_distance
     perfect = 0.0 if distance else 1.0
     if rule == "worst":
         return perfect if status == "both_empty" else (diagonal_mm if distance else 0.0)
@@ -38,16 +38,3 @@ def apply_rule(rule: str, metric: str, status: str, value: float, diagonal_mm: f
     if rule == "deepmind" and distance:
         return math.inf
     return value
-
-
-def worst_value(metric: Metric, diagonal_mm: float, fp_weight: float, nll_clip: float) -> float:
-    """The worst value a metric can take, for a prediction that is missing; NaN where there is no worst."""
-    if metric.needs == "surfaces" and metric.high == math.inf:
-        return diagonal_mm
-    if metric.better == "zero":
-        return math.nan
-    if metric.name == "pECE":
-        return 1 + fp_weight  # one bin of background voxels that all say p = 1
-    if metric.name == "NLL":
-        return -math.log(nll_clip)
-    return metric.low if metric.better == "higher" else metric.high

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics.registry import join
+
 
 class Overlap(NamedTuple):
     """Voxels of a reference mask and a predicted mask.
@@ -86,11 +88,14 @@ def _ratio(numerator: int, denominator: int) -> float:
     return numerator / denominator if denominator else float("nan")
 
 
-OVERLAP_FUNCTIONS = {
-    "DSC": dsc,
-    "IoU": iou,
-    "precision": precision,
-    "recall": recall,
-    "VD": volume_difference,
-    "RVD": relative_volume_difference,
-}
+OVERLAP_FUNCTIONS = join(
+    "masks",
+    {
+        "DSC": dsc,
+        "IoU": iou,
+        "precision": precision,
+        "recall": recall,
+        "VD": volume_difference,
+        "RVD": relative_volume_difference,
+    },
+)

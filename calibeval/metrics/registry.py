@@ -1,15 +1,21 @@
-"""The registry of metrics: every number that calibeval can print, and what is known about it.
+"""The registry of metrics: every number that calibeval can print, and all that other modules may ask of it.
 
-`METRICS` is the single source for the README's metric table, the directions that ranking and gates use, the units
-in the results table and the worst values of the `worst` empty rule. Loading it loads no heavy library.
+`METRICS` is the single source for the documentation's metric table, the directions that ranking and gates use, the
+units in the results table and the values of the empty rules. A metric's function stands with the others of its kind
+(`overlap`, `surface`, `calibration`), held to its row by `join`. Loading the registry loads no heavy library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from calibeval.errors import UsageError
+from calibeval.protocol import HD95_DEFINITIONS, Protocol
+
+Needs = Literal["masks", "surfaces", "probabilities"]
+Function = TypeVar("Function")
 
 
 class Metric(NamedTuple):
@@ -28,6 +34,13 @@ class Metric(NamedTuple):
         formula: in plain text; see `definitions` in the README for the symbols.
         citation: DOI or arXiv number.
         undefined: when the value does not exist.
+        also_needs: a `volume` of voxels (spacing in 3-D), the `boundary` band of the reference (spacing), or the
+            sums of `proper` scores; each is made only when some metric asks for it.
+        worst: gives the worst value under a protocol, where that is not the end of the range.
+        siblings: other ways to measure the same thing; a ranking tries them in its place.
+        zero_if_calibrated: whether a calibrated model gets 0 over many voxels: `yes`, `no`, or where the protocol's
+            domain of `ECE` or `CECE` is all voxels, so that nothing is selected by the outcome.
+        caution: what must be said wherever its numbers are shown.
     """
 
     name: str
@@ -36,18 +49,63 @@ class Metric(NamedTuple):
     low: float
     high: float
     better: Literal["higher", "lower", "zero"]
-    needs: Literal["masks", "surfaces", "probabilities"]
+    needs: Needs
     rows: tuple[str, ...]
     pooled: bool
     formula: str
     citation: str
     undefined: str
+    also_needs: Literal["", "volume", "boundary", "proper"] = ""
+    worst: Callable[[Protocol], float] | None = None
+    siblings: tuple[str, ...] = ()
+    zero_if_calibrated: Literal["yes", "no", "ECE", "CECE"] = "no"
+    caution: str = ""
+
+    @property
+    def of_masks(self) -> bool:
+        """Whether it compares masks, which can be empty; else it judges probabilities."""
+        return self.needs != "probabilities"
+
+    @property
+    def follows_empty_rule(self) -> bool:
+        """Whether an empty rule may give it a value; a difference of volumes has its own or none."""
+        return self.of_masks and self.better != "zero"
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether it is a length, which has no end but the image's diagonal."""
+        return self.needs == "surfaces" and self.high == math.inf
+
+    def unit_under(self, protocol: Protocol) -> str:
+        """Unit of its values under a protocol."""
+        return HD95_DEFINITIONS[protocol.hd95].unit if self.is_distance else self.unit
+
+    def is_undefined(self, status: str) -> bool:
+        """Whether its formula gives no value for masks of this status."""
+        return status in _UNDEFINED.get(self.undefined, ())
+
+    def worst_value(self, protocol: Protocol, diagonal: float) -> float:
+        """What a missing prediction is worth at worst, distances being this diagonal; NaN where there is no worst."""
+        if self.is_distance:
+            return diagonal
+        if self.better == "zero":
+            return math.nan
+        if self.worst is not None:
+            return self.worst(protocol)
+        return self.low if self.better == "higher" else self.high
+
+    def is_zero_if_calibrated(self, protocol: Protocol) -> bool:
+        """Whether a calibrated model gets 0 over many voxels under a protocol."""
+        domains = {"ECE": protocol.ece_domain, "CECE": protocol.cece_domain}
+        return domains.get(self.zero_if_calibrated) == "all" or self.zero_if_calibrated == "yes"
 
 
 _INF = float("inf")
 _MASKS = ("class", "mean")
 _BOTH_EMPTY = "both masks empty"
 _ANY_EMPTY = "any mask empty"
+_NO_PREDICTION = "prediction empty"
+_NO_REFERENCE = "reference empty"
 _NO_VOXEL = "no voxel in the domain"
 _DICE = "10.2307/1932409"
 _HAUSDORFF = "10.1109/34.232073"
@@ -60,50 +118,95 @@ _CECE = "arXiv:1910.12656"
 _BRIER = "10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"
 _PAPER = "We Care Each Pixel: Calibrating on Medical Segmentation Model"
 
+# Statuses of two masks for which a formula is 0/0 or a distance to nowhere.
+_UNDEFINED = {
+    _BOTH_EMPTY: ("both_empty",),
+    _ANY_EMPTY: ("both_empty", "empty_prediction", "empty_reference"),
+    _NO_PREDICTION: ("both_empty", "empty_prediction"),
+    _NO_REFERENCE: ("both_empty", "empty_reference"),
+}
+
 _ROWS = (
     Metric("DSC", "Dice similarity coefficient", "", 0, 1, "higher", "masks", _MASKS, True,
-           "2 TP / (2 TP + FP + FN)", _DICE, _BOTH_EMPTY),
+           "2 TP / (2 TP + FP + FN)", _DICE, _BOTH_EMPTY,
+           siblings=("IoU", "NSD")),
     Metric("IoU", "intersection over union", "", 0, 1, "higher", "masks", _MASKS, True,
-           "TP / (TP + FP + FN)", "10.1111/j.1469-8137.1912.tb05611.x", _BOTH_EMPTY),
+           "TP / (TP + FP + FN)", "10.1111/j.1469-8137.1912.tb05611.x", _BOTH_EMPTY,
+           siblings=("DSC", "NSD")),
     Metric("precision", "precision", "", 0, 1, "higher", "masks", _MASKS, True,
-           "TP / (TP + FP)", "10.1186/s12880-015-0068-x", "prediction empty"),
+           "TP / (TP + FP)", "10.1186/s12880-015-0068-x", _NO_PREDICTION),
     Metric("recall", "recall", "", 0, 1, "higher", "masks", _MASKS, True,
-           "TP / (TP + FN)", "10.1186/s12880-015-0068-x", "reference empty"),
+           "TP / (TP + FN)", "10.1186/s12880-015-0068-x", _NO_REFERENCE),
     Metric("VD", "volume difference", "mL", -_INF, _INF, "zero", "masks", _MASKS, False,
-           "V(prediction) - V(reference)", "10.1109/TMI.2009.2013851", "spacing unknown"),
+           "V(prediction) - V(reference)", "10.1109/TMI.2009.2013851", "spacing unknown",
+           also_needs="volume"),
     Metric("RVD", "relative volume difference", "", -1, _INF, "zero", "masks", _MASKS, True,
-           "(V(prediction) - V(reference)) / V(reference)", "10.1109/TMI.2009.2013851", "reference empty"),
+           "(V(prediction) - V(reference)) / V(reference)", "10.1109/TMI.2009.2013851", _NO_REFERENCE),
     Metric("HD95", "95% Hausdorff distance", "mm", 0, _INF, "lower", "surfaces", _MASKS, False,
-           "95th percentile of the distances between surfaces", _HAUSDORFF, _ANY_EMPTY),
+           "95th percentile of the distances between surfaces", _HAUSDORFF, _ANY_EMPTY,
+           siblings=("HD", "ASSD")),
     Metric("HD", "Hausdorff distance", "mm", 0, _INF, "lower", "surfaces", _MASKS, False,
-           "largest distance between surfaces", _HAUSDORFF, _ANY_EMPTY),
+           "largest distance between surfaces", _HAUSDORFF, _ANY_EMPTY,
+           siblings=("HD95", "ASSD")),
     Metric("ASSD", "average symmetric surface distance", "mm", 0, _INF, "lower", "surfaces", _MASKS, False,
-           "mean distance over both surfaces together", _ASSD, _ANY_EMPTY),
+           "mean distance over both surfaces together", _ASSD, _ANY_EMPTY,
+           siblings=("HD95", "HD")),
     Metric("NSD", "normalised surface distance", "", 0, 1, "higher", "surfaces", _MASKS, False,
            "part of both surfaces within the tolerance of the other", _NSD, _BOTH_EMPTY),
     Metric("ECE", "expected calibration error", "", 0, 1, "lower", "probabilities", ("all",), True,
-           "sum_b n_b/N |acc_b - conf_b|, top label", _GUO, _NO_VOXEL),
+           "sum_b n_b/N |acc_b - conf_b|, top label", _GUO, _NO_VOXEL,
+           siblings=("ACE", "MCE", "bECE"), zero_if_calibrated="ECE"),
     Metric("CECE", "classwise expected calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
-           "mean over classes of sum_b n_b/N |freq_b - p_b|", _CECE, _NO_VOXEL),
+           "mean over classes of sum_b n_b/N |freq_b - p_b|", _CECE, _NO_VOXEL,
+           zero_if_calibrated="CECE"),
     Metric("pECE", "pixel-wise expected calibration error", "", 0, _INF, "lower", "probabilities", ("all",), True,
-           "sum_b n_b/N |conf_b - acc_b + w FPconf_b|, foreground; not 0 for a calibrated model", _PAPER, _NO_VOXEL),
+           "sum_b n_b/N |conf_b - acc_b + w FPconf_b|, foreground; not 0 for a calibrated model", _PAPER, _NO_VOXEL,
+           worst=lambda protocol: 1 + protocol.fp_weight,  # one bin of background voxels that all say p = 1
+           caution="pECE is not 0 for a calibrated model: it charges false positives again."),
     Metric("ACE", "average calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
-           "mean over non-empty bins of |acc_b - conf_b|", _ACE, _NO_VOXEL),
+           "mean over non-empty bins of |acc_b - conf_b|", _ACE, _NO_VOXEL,
+           siblings=("ECE", "MCE"), zero_if_calibrated="ECE"),
     Metric("MCE", "maximum calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
-           "max over non-empty bins of |acc_b - conf_b|", _MCE, _NO_VOXEL),
+           "max over non-empty bins of |acc_b - conf_b|", _MCE, _NO_VOXEL,
+           zero_if_calibrated="ECE"),
     Metric("gap", "signed calibration gap", "", -1, 1, "zero", "probabilities", ("class", "all"), True,
-           "mean confidence - accuracy; above 0 is over-confident", _GUO, _NO_VOXEL),
+           "mean confidence - accuracy; above 0 is over-confident", _GUO, _NO_VOXEL,
+           zero_if_calibrated="ECE"),
     Metric("Brier", "Brier score", "", 0, 2, "lower", "probabilities", ("class", "all"), True,
-           "mean over voxels of sum_c (p_c - [y = c])^2", _BRIER, _NO_VOXEL),
+           "mean over voxels of sum_c (p_c - [y = c])^2", _BRIER, _NO_VOXEL,
+           also_needs="proper"),
     Metric("NLL", "negative log-likelihood", "nat", 0, _INF, "lower", "probabilities", ("class", "all"), True,
-           "mean over voxels of -log max(p_y, clip)", "10.1198/016214506000001437", _NO_VOXEL),
+           "mean over voxels of -log max(p_y, clip)", "10.1198/016214506000001437", _NO_VOXEL,
+           also_needs="proper", worst=lambda protocol: -math.log(protocol.nll_clip)),
     Metric("bECE", "boundary expected calibration error", "", 0, 1, "lower", "probabilities", ("all",), True,
-           "ECE over voxels near the reference boundary", _GUO, "no boundary in the reference"),
+           "ECE over voxels near the reference boundary", _GUO, "no boundary in the reference",
+           also_needs="boundary"),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
-CAUTIONS = {"pECE": "pECE is not 0 for a calibrated model: it charges false positives again."}
+CAUTIONS = {metric.name: metric.caution for metric in _ROWS if metric.caution}
 DEFAULT = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
+
+
+def join(needs: Needs, functions: dict[str, Function]) -> dict[str, Function]:
+    """Hold the functions of one kind of metrics to their rows: the same functions, in the registry's order.
+
+    Args:
+        needs: the kind.
+        functions: by the metric's name.
+
+    Raises:
+        LookupError: a row without a function, or a function without a row.
+    """
+    names = [name for name, metric in METRICS.items() if metric.needs == needs]
+    if alone := sorted(set(names) ^ set(functions)):
+        raise LookupError(f"of {needs}: {', '.join(alone)} stands in the registry or has a function, but not both")
+    return {name: functions[name] for name in names}
+
+
+def asked(metrics: Iterable[str], also_needs: str) -> bool:
+    """Whether some of these metrics needs this too."""
+    return any(METRICS[name].also_needs == also_needs for name in metrics)
 
 
 def cautions(names: Iterable[str]) -> list[str]:

@@ -27,7 +27,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 from calibeval.errors import UsageError
 from calibeval.metrics._kernels import areas as _surface_areas
 from calibeval.metrics._kernels.setup import wait_for_kernels
-from calibeval.protocol import HD95_DEFINITIONS, HD95Definition
+from calibeval.metrics.registry import join
+from calibeval.protocol import HD95_DEFINITIONS, HD95Definition, Protocol
 
 Float = NDArray[np.float64]
 Labels = NDArray[np.uint8]
@@ -214,6 +215,17 @@ def nsd(distances: SurfaceDistances, tolerance_mm: float) -> float:
     if values.size == 0:
         return float("nan")
     return float(np.average(values <= tolerance_mm, weights=_areas(distances)))
+
+
+SURFACE_FUNCTIONS: dict[str, Callable[[SurfaceDistances, Protocol], float]] = join(
+    "surfaces",
+    {
+        "HD95": lambda distances, protocol: hd95(distances, protocol.hd95),
+        "HD": lambda distances, _: hausdorff(distances),
+        "ASSD": lambda distances, _: assd(distances),
+        "NSD": lambda distances, protocol: nsd(distances, protocol.nsd_tolerance_mm),
+    },
+)
 
 
 def _areas(distances: SurfaceDistances) -> Float | None:

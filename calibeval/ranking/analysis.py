@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError, UsageError
+from calibeval.metrics import METRICS
 from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.design import Blocks, Design, by_data_set, case_blocks, make_design, one_metric
 from calibeval.ranking.empty_rules import apply_empty_rule, has_empty_masks
@@ -26,24 +27,13 @@ from calibeval.ranking.stability import (
     compare_orders,
     kendall_tau,
     leave_one_out,
+    make_order,
     paired_effects,
-    summarise,
 )
 from calibeval.ranking.verdict import notes_of, printed_ranks_notes, verdict_of, warnings_of
 from calibeval.signature import Signature
 
 Progress = Callable[[str, int, int], None]  # step, done, in all
-
-# Other ways to measure the same thing, tried in a metric's place when the tables hold them.
-DEFINITIONS: dict[str, tuple[str, ...]] = {
-    "DSC": ("IoU", "NSD"),
-    "IoU": ("DSC", "NSD"),
-    "HD95": ("HD", "ASSD"),
-    "HD": ("HD95", "ASSD"),
-    "ASSD": ("HD95", "HD"),
-    "ECE": ("ACE", "MCE", "bECE"),
-    "ACE": ("ECE", "MCE"),
-}
 
 
 def rank_tables(
@@ -131,11 +121,11 @@ def _orders(
     if len(draws):
         drawn = mean_ranks(design, plan, draws, tick)
     per_metric = {
-        metric: summarise(found.per_metric[0, j], drawn.per_metric[:, j], alpha)
+        metric: make_order(found.per_metric[0, j], drawn.per_metric[:, j], alpha)
         for j, metric in enumerate(design.metrics)
         if design.complete[:, j].any()
     }
-    return summarise(found.overall[0], drawn.overall, alpha), per_metric
+    return make_order(found.overall[0], drawn.overall, alpha), per_metric
 
 
 def _metric_tests(design: Design, settings: RankSettings, tick: Callable[[str], Tick]) -> dict[str, Friedman]:
@@ -203,7 +193,7 @@ def _other_definitions(tables: Tables, ranking: Ranking) -> Iterator[Alternative
         return
     held = set(tables.frame["metric"])
     for metric in ranking.scores.metrics:
-        for other in DEFINITIONS.get(metric, ()):
+        for other in METRICS[metric].siblings if metric in METRICS else ():
             if other in held and other not in ranking.scores.metrics and not differing(tables.sources, (other,)):
                 metrics = tuple(other if name == metric else name for name in ranking.scores.metrics)
                 yield _order_of(tables, ranking, metrics, "definition", f"{other} for {metric}")

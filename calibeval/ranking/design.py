@@ -99,7 +99,7 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
         )
     oriented = lower_is_better(scores.values, scores.better)
     keys = np.where(failed, np.inf, np.minimum(oriented, _LARGEST))
-    worst = np.array([worst_value(name) for name in scores.metrics])[None, :, None]
+    worst = np.array([worst_bound(name) for name in scores.metrics])[None, :, None]
     design = Design(
         methods=scores.methods,
         metrics=scores.metrics,
@@ -123,8 +123,8 @@ def lower_is_better(values: Array, better: tuple[Better, ...]) -> Array:
     return np.stack(turned, axis=-2)
 
 
-def worst_value(metric: str) -> float:
-    """The metric's worst value once lower is better; infinite when it has no bound."""
+def worst_bound(metric: str) -> float:
+    """The worse end of a metric's range once lower is better; infinite when it has no bound."""
     if metric not in METRICS:
         return np.inf
     known = METRICS[metric]
@@ -280,7 +280,7 @@ def _count_left_out(scores: Scores, states: NDArray[np.int8], complete: NDArray[
             text = f"{metric} is undefined in {undefined[:, j].sum()} of {len(scores.units)} cases, left out for all."
             if partly[:, j].any():
                 text += f" In {partly[:, j].sum()} of them only some methods have no value"
-                text += f": {_FAVOURS}." if metric in METRICS and METRICS[metric].needs != "probabilities" else "."
+                text += f": {_FAVOURS}." if metric in METRICS and METRICS[metric].of_masks else "."
             warnings.append(text)
         uneven = int((scores.uneven & complete)[:, j].sum())
         if uneven:

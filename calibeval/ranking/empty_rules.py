@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DIAGONAL = -1.0  # stands for the image's diagonal until it is looked up in the row's note
-# Metrics that know empty masks; a difference of volumes has a value or none under every rule.
-_METRICS = tuple(
-    name for name, metric in METRICS.items() if metric.needs != "probabilities" and metric.better != "zero"
-)
-# Their denominator is one mask alone, so that mask's emptiness leaves them undefined.
-_UNDEFINED_WITHOUT = {"precision": "empty_prediction", "recall": "empty_reference"}
+_METRICS = tuple(name for name, metric in METRICS.items() if metric.follows_empty_rule)
 
 
 def apply_empty_rule(frame: pd.DataFrame, rule: str) -> pd.DataFrame:
@@ -65,9 +60,7 @@ def has_empty_masks(frame: pd.DataFrame) -> bool:
 
 def formula_value(metric: str, status: str) -> float:
     """What the metric's formula gives for an empty mask: NaN where it is 0/0 or a distance to nowhere, else 0."""
-    if status == "both_empty" or METRICS[metric].better == "lower" or _UNDEFINED_WITHOUT.get(metric) == status:
-        return float("nan")
-    return 0.0
+    return float("nan") if METRICS[metric].is_undefined(status) else 0.0
 
 
 def _values(classes: pd.DataFrame, rule: str) -> Array:

@@ -82,7 +82,7 @@ class Alternative(NamedTuple):
     changed_pairs: int = -1
 
 
-def summarise(mean_rank: Array, drawn: Array, alpha: float) -> Order:
+def make_order(mean_rank: Array, drawn: Array, alpha: float) -> Order:
     """Make an order of mean ranks (k,) and of those in bootstrap draws (b, k)."""
     k = len(mean_rank)
     if not len(drawn):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from calibeval.metrics import CAUTIONS
 from calibeval.ranking.inputs import PrintedRanks
 from calibeval.ranking.posthoc import smallest_wilcoxon_holm
 from calibeval.ranking.result import Ranking
@@ -58,7 +59,7 @@ def warnings_of(ranking: Ranking) -> tuple[str, ...]:
 
 
 def notes_of(ranking: Ranking) -> tuple[str, ...]:
-    """What does not limit the result but should be known: choices that change nothing, and pECE's nature."""
+    """What does not limit the result but should be known: choices without effect, and what a metric charges for."""
     notes = []
     for kind, what in (("empty rule", "under the empty rules"), ("definition", "with")):
         items = [item for item in ranking.alternatives if item.kind == kind]
@@ -69,8 +70,11 @@ def notes_of(ranking: Ranking) -> tuple[str, ...]:
         notes.append(
             f"The cases of {data_sets} data sets are pooled; each counts once, so a large data set weighs more."
         )
-    if "pECE" in ranking.design.metrics:
-        notes.append("pECE is not 0 for a calibrated model: a lower pECE need not mean better calibration.")
+    notes += [
+        f"{name} is not 0 for a calibrated model: a lower {name} need not mean better calibration."
+        for name in ranking.design.metrics
+        if name in CAUTIONS
+    ]
     return tuple(notes)
 
 

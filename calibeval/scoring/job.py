@@ -177,7 +177,7 @@ def _missing(paths: CasePaths, job: ScoreJob) -> CaseScore:
 
 
 def _left_out(only_labels: bool, metrics: tuple[str, ...]) -> list[str]:
-    lost = [name for name in metrics if METRICS[name].needs == "probabilities"]
+    lost = [name for name in metrics if not METRICS[name].of_masks]
     return [f"{', '.join(lost)} left out: a label map holds no probabilities"] if only_labels and lost else []
 
 
@@ -215,12 +215,12 @@ def _collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> Method
 
 
 def _needs_probabilities(row: Row) -> bool:
-    return METRICS[row.metric].needs == "probabilities"
+    return not METRICS[row.metric].of_masks
 
 
 def _complain(case: str, score: CaseScore, job: ScoreJob) -> CaseScore:
     """Give a label map among probability maps the rows that it lacks, so that no mean forgets the case."""
-    lost = [name for name in job.metrics if METRICS[name].needs == "probabilities"]
+    lost = [name for name in job.metrics if not METRICS[name].of_masks]
     reason = "its prediction was taken for a label map, those of other cases hold probabilities"
     rows = unscored_rows(case, job.scheme, job.protocol, lost, status="failed", note=reason)
     return score._replace(rows=(*score.rows, *rows), error=f"{reason}. If it holds some too: --input probabilities.")

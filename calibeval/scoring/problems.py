@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.io.cases import Case
+from calibeval.metrics import asked
 from calibeval.metrics.accumulate import Accumulator
 from calibeval.metrics.boundary import near_boundary
 from calibeval.metrics.statistics import IGNORED, Statistics, compare_labels
@@ -113,14 +114,14 @@ def _accumulator(
     reference: Labels, source: PlaneSource, *, classes: int, case: Case, protocol: Protocol, metrics: tuple[str, ...]
 ) -> Accumulator:
     boundary = None
-    if "bECE" in metrics and case.spacing_mm is not None:
+    if asked(metrics, "boundary") and case.spacing_mm is not None:
         boundary = near_boundary(reference, case.spacing_mm, protocol.boundary_mm).ravel()
     return Accumulator(
         reference.ravel(),
         classes,
         protocol,
         source.dtype,
-        proper="Brier" in metrics or "NLL" in metrics,
+        proper=asked(metrics, "proper"),
         boundary=boundary,
         sum_tolerance=source.tolerance,
     )

@@ -34,7 +34,7 @@ def read_case(case: Case, protocol: Protocol, metrics: tuple[str, ...], threads:
     Args:
         case: opened files or arrays.
         protocol: bins and domains.
-        metrics: those that need sums of their own (Brier, NLL, bECE) cost time only when they are asked for.
+        metrics: those that need sums of their own (`Metric.also_needs`) cost time only when they are asked for.
         threads: for planes that can be read at random.
 
     Raises:

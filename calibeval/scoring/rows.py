@@ -18,7 +18,7 @@ from calibeval.io.cases import Case
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics import METRICS, Metric
 from calibeval.metrics.calibration import CALIBRATION_FUNCTIONS, Calibration
-from calibeval.metrics.empty import apply_rule, worst_value
+from calibeval.metrics.empty import apply_rule
 from calibeval.metrics.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
 from calibeval.metrics.statistics import IGNORED, Statistics
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
@@ -58,7 +58,7 @@ def case_rows(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[s
         if name in values:
             rows += _mask_rows(case.name, METRICS[name], values[name], protocol)
         elif name in calibrations:
-            lacking = name == "bECE" and readout.spacing_mm is None
+            lacking = METRICS[name].also_needs == "boundary" and readout.spacing_mm is None
             rows += _calibration_rows(case.name, METRICS[name], calibrations[name], case.scheme, lacking=lacking)
     return rows
 
@@ -103,19 +103,18 @@ def unscored_rows(
     """
     rows = []
     for metric in (METRICS[key] for key in metrics):
-        value = math.nan
-        if worst_diagonal is not None:
-            value = worst_value(metric, worst_diagonal, protocol.fp_weight, protocol.nll_clip)
+        value = math.nan if worst_diagonal is None else metric.worst_value(protocol, worst_diagonal)
+        unit = metric.unit_under(protocol)
         for class_name in _row_classes(metric, scheme, protocol):
-            rows.append(Row("", "", name, class_name, metric.name, value, _unit(metric, protocol), status, note))
+            rows.append(Row("", "", name, class_name, metric.name, value, unit, status, note))
     return rows
 
 
 def _row_classes(metric: Metric, scheme: ClassScheme, protocol: Protocol) -> list[str]:
     """Class names for which a metric has rows."""
-    if metric.needs == "probabilities":
-        return [*_calibration_names(metric, scheme), ALL]
-    return [*_mask_names(scheme, protocol), MEAN]
+    if metric.of_masks:
+        return [*_mask_names(scheme, protocol), MEAN]
+    return [*_calibration_names(metric, scheme), ALL]
 
 
 def _mask_names(scheme: ClassScheme, protocol: Protocol) -> list[str]:
@@ -152,7 +151,7 @@ def _overlap_values(
 
 
 def _overlap_value(mask: str, metric: str, value: float, counts: Overlap, protocol: Protocol) -> MaskValue:
-    if metric == "VD" and math.isnan(counts.voxel_ml):
+    if METRICS[metric].also_needs == "volume" and math.isnan(counts.voxel_ml):
         return MaskValue(mask, math.nan, "failed", _NO_VOLUME)
     return MaskValue(mask, apply_rule(protocol.empty, metric, counts.status, value, math.nan), counts.status)
 
@@ -166,6 +165,8 @@ def _surface_values(
     diagonal: float,
     threads: int,
 ) -> dict[str, list[MaskValue]]:
+    from calibeval.metrics.surface import SURFACE_FUNCTIONS
+
     names = [name for name in metrics if METRICS[name].needs == "surfaces"]
     if math.isnan(diagonal):
         return {name: [MaskValue(mask, math.nan, "failed", _NO_SPACING) for mask in overlaps] for name in names}
@@ -174,20 +175,10 @@ def _surface_values(
     for mask, counts in overlaps.items():
         note = "" if counts.status == "ok" else f"diagonal_mm={diagonal:.17g}"
         for name in names:
-            found = _surface_metric(name, distances[mask], protocol)
+            found = SURFACE_FUNCTIONS[name](distances[mask], protocol)
             value = apply_rule(protocol.empty, name, counts.status, found, diagonal)
             values[name].append(MaskValue(mask, value, counts.status, note))
     return values
-
-
-def _surface_metric(name: str, distances: SurfaceDistances, protocol: Protocol) -> float:
-    from calibeval.metrics.surface import assd, hausdorff, hd95, nsd
-
-    if name == "HD95":
-        return hd95(distances, protocol.hd95)
-    if name == "NSD":
-        return nsd(distances, protocol.nsd_tolerance_mm)
-    return {"HD": hausdorff, "ASSD": assd}[name](distances)
 
 
 def _distances(masks: list[str], readout: Readout, protocol: Protocol, threads: int) -> dict[str, SurfaceDistances]:
@@ -219,7 +210,7 @@ def _inside(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[
 
 
 def _mask_rows(case: str, metric: Metric, values: list[MaskValue], protocol: Protocol) -> list[Row]:
-    unit = _unit(metric, protocol)
+    unit = metric.unit_under(protocol)
     rows = [Row("", "", case, v.mask, metric.name, v.value, unit, v.status, v.note) for v in values]
     return [*rows, _mean_row(case, metric, values, unit)]
 
@@ -233,12 +224,6 @@ def _mean_row(case: str, metric: Metric, values: list[MaskValue], unit: str) -> 
         return Row("", "", case, MEAN, metric.name, math.nan, unit, status, values[0].note if values else "no class")
     note = f"without {', '.join(without)}" if without else ""
     return Row("", "", case, MEAN, metric.name, math.fsum(known) / len(known), unit, "ok", note)
-
-
-def _unit(metric: Metric, protocol: Protocol) -> str:
-    if metric.needs == "surfaces" and metric.unit:
-        return HD95_DEFINITIONS[protocol.hd95].unit
-    return metric.unit
 
 
 def _voxel_ml(spacing_mm: tuple[float, ...] | None) -> float:

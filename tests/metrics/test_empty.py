@@ -8,7 +8,7 @@ import pytest
 
 from calibeval import make_protocol, score_case
 from calibeval.metrics import METRICS
-from calibeval.metrics.empty import apply_rule, worst_value
+from calibeval.metrics.empty import apply_rule
 from calibeval.protocol import EMPTY_RULES, PROTOCOLS
 from tests.case_files import AFFINE, write_names, write_nifti
 
@@ -122,7 +122,7 @@ def test_rules_leave_calibration_and_unknown_metrics_alone():
     ],
 )
 def test_the_worst_that_a_missing_prediction_can_be_worth(metric, value):
-    found = worst_value(METRICS[metric], 99.0, fp_weight=2.0, nll_clip=1e-7)
+    found = METRICS[metric].worst_value(PROTOCOLS["paper"], 99.0)
     assert found == pytest.approx(value, nan_ok=True)
 
 
@@ -133,7 +133,7 @@ def test_no_prediction_scores_below_the_worst_value():
     found = score_case(probabilities, np.zeros((5, 5), int), metrics="pECE,Brier,NLL")
     values = {row.metric: row.value for row in found.rows if row.class_name == "all"}
     for name, value in values.items():
-        assert value == pytest.approx(worst_value(METRICS[name], 1.0, 2.0, 1e-7))
+        assert value == pytest.approx(METRICS[name].worst_value(PROTOCOLS["paper"], 1.0))
 
 
 @pytest.fixture
@@ -191,9 +191,7 @@ def test_a_missing_prediction_is_an_error_the_worst_or_skipped_but_always_a_row(
     assert missing["note"].str.contains("no prediction for").all()
     assert ("e: no prediction for" in outcome.err) == (rule == "error")
     if rule == "worst":
-        expected = {
-            name: worst_value(metric, DIAGONAL, 2.0, PROTOCOLS["paper"].nll_clip) for name, metric in METRICS.items()
-        }
+        expected = {name: metric.worst_value(PROTOCOLS["paper"], DIAGONAL) for name, metric in METRICS.items()}
         assert missing["value"].to_dict() == pytest.approx(expected, nan_ok=True)
     else:
         assert missing["value"].isna().all()

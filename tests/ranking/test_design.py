@@ -14,7 +14,7 @@ from calibeval.ranking.design import (
     lower_is_better,
     make_design,
     metric_blocks,
-    worst_value,
+    worst_bound,
 )
 from calibeval.ranking.scores import ABSENT, FAILED, OK, UNDEFINED, Scores, Unit
 from tests.ranking.helpers import design_of
@@ -36,11 +36,11 @@ def test_directions():
     assert turned.tolist() == [[[0.2, 0.3], [1.0, 2.0], [-0.9, -0.8]]]
 
 
-def test_worst_values():
-    assert worst_value("DSC") == 0
-    assert worst_value("ECE") == 1
-    assert worst_value("gap") == 1
-    assert worst_value("HD95") == worst_value("unheard") == np.inf
+def test_worst_bounds():
+    assert worst_bound("DSC") == 0
+    assert worst_bound("ECE") == 1
+    assert worst_bound("gap") == 1
+    assert worst_bound("HD95") == worst_bound("unheard") == np.inf
 
 
 def test_ties_are_averaged():

@@ -9,7 +9,7 @@ from scipy.stats import kendalltau, rankdata
 from calibeval.metrics.intervals import mean_interval
 from calibeval.ranking.design import take_units
 from calibeval.ranking.schemes import Plan, bootstrap_draws, draw_counts, mean_ranks, places
-from calibeval.ranking.stability import kendall_tau, leave_one_out, paired_effects, summarise
+from calibeval.ranking.stability import kendall_tau, leave_one_out, make_order, paired_effects
 from tests.ranking.helpers import design_of
 
 CASE = Plan("rank-then-aggregate", "case", 0.05)
@@ -84,7 +84,7 @@ def test_kendall_tau_is_scipys(seed, k):
 
 def test_shares_of_the_first_place_sum_to_one():
     drawn = np.array([[1.0, 1, 2], [1, 2, 3], [3, 1, 2], [1, 1, 1]])
-    order = summarise(np.array([1.0, 2, 3]), drawn, 0.05)
+    order = make_order(np.array([1.0, 2, 3]), drawn, 0.05)
     assert order.p_first == pytest.approx([(0.5 + 1 + 1 / 3) / 4, (0.5 + 1 + 1 / 3) / 4, 1 / 12])
     assert order.rank.tolist() == [1, 2, 3]
     assert order.rank_interval[:, 0].tolist() == [1, 3]

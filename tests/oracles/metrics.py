@@ -1,0 +1,150 @@
+"""Every metric of the registry from its definition alone, on whole arrays: probabilities, labels, spacing, protocol.
+
+Slow, and without a line in common with the package: masks are compared voxel by voxel, surfaces by brute force, bins
+are lists of (p, target). Empty masks are left to tests of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+
+from tests.oracles import calibration as plain
+from tests.oracles import surface
+
+
+class Scene:
+    """One case: probabilities (C, *shape), labels and what follows from them."""
+
+    def __init__(self, probabilities, labels, spacing_mm, protocol):
+        self.p, self.y, self.spacing, self.protocol = probabilities, labels, spacing_mm, protocol
+        self.classes = len(probabilities)
+        self.yhat = np.argmax(probabilities, axis=0)
+
+    def masks(self, metric):
+        """A metric of each foreground class (or their union), and the mean."""
+        if self.protocol.union:
+            pairs = {"foreground": (self.y > 0, self.yhat > 0)}
+        else:
+            pairs = {str(c): (self.y == c, self.yhat == c) for c in range(1, self.classes)}
+        values = {name: metric(*pair) for name, pair in pairs.items()}
+        return {**values, "mean": math.fsum(values.values()) / len(values)}
+
+    def distances(self, metric):
+        """The same of both directed distances."""
+        definition = self.protocol.hd95
+        return self.masks(lambda r, m: metric(*surface.distances(r, m, self.spacing, definition)))
+
+    def top(self):
+        """Pairs (p, target) of the top label, and how many voxels count."""
+        if self.protocol.ece_confidence == "foreground":
+            return self.without_zeros(list(zip((1 - self.p[0]).ravel(), self.y.ravel() > 0, strict=True)))
+        inside = self.y > 0 if self.protocol.ece_domain == "foreground" else self.y >= 0
+        return self.without_zeros(self.top_pairs(inside))
+
+    def top_pairs(self, inside):
+        return [(self.p[(self.yhat[v], *v)], self.yhat[v] == self.y[v]) for v in zip(*np.nonzero(inside), strict=True)]
+
+    def of_class(self, c):
+        """Pairs (p_c, [y = c]) of the domain of CECE, and how many voxels count."""
+        inside = self.y > 0 if self.protocol.cece_domain == "foreground" else self.y >= 0
+        if self.protocol.cece_threshold is not None:
+            inside = inside & (self.p[c] > self.protocol.cece_threshold)
+        return self.without_zeros(list(zip(self.p[c][inside], self.y[inside] == c, strict=True)))
+
+    def without_zeros(self, pairs):
+        kept = pairs if self.protocol.zero_in_first_bin else [pair for pair in pairs if pair[0] > 0]
+        return kept, len(pairs)
+
+    def class_set(self):
+        last = self.y.max() if self.protocol.cece_classes == "up-to-reference-maximum" else self.classes - 1
+        return range(last + 1)
+
+    def by_class(self, function):
+        return {str(c): function(*self.of_class(c), self.protocol.cece_bins) for c in self.class_set()}
+
+    def top_and_classes(self, function):
+        return {**self.by_class(function), "all": function(*self.top(), self.protocol.ece_bins)}
+
+    def near_boundary(self):
+        """Voxels within a distance of one that has a neighbour of another label."""
+        voxels = list(np.ndindex(self.y.shape))
+        at = np.array(voxels) * self.spacing
+        steps = [s for s in product((-1, 0, 1), repeat=self.y.ndim) if np.abs(s).sum() == 1]
+
+        def differs(v, step):
+            u = tuple(np.add(v, step))
+            inside = all(0 <= i < n for i, n in zip(u, self.y.shape, strict=True))
+            return inside and self.y[u] != self.y[v]
+
+        edge = at[[any(differs(v, step) for step in steps) for v in voxels]]
+        near = np.array([np.sqrt(((edge - a) ** 2).sum(axis=1)).min() <= self.protocol.boundary_mm for a in at])
+        return near.reshape(self.y.shape)
+
+
+def ece(pairs, voxels, bins):
+    return plain.ece(pairs, bins, voxels)
+
+
+def cece(scene):
+    by_class = scene.by_class(ece)
+    known = [value for value in by_class.values() if not math.isnan(value)]
+    return {**by_class, "all": math.fsum(known) / len(known)}
+
+
+def pece(scene):
+    pairs = zip((1 - scene.p[0]).ravel(), scene.y.ravel() > 0, strict=True)
+    kept, voxels = scene.without_zeros(list(pairs))
+    return {"all": plain.pece(kept, scene.protocol.pece_bins, scene.protocol.fp_weight, voxels)}
+
+
+def gap(pairs, voxels, _):
+    return (math.fsum(p for p, _ in pairs) - sum(int(t) for _, t in pairs)) / voxels
+
+
+def brier(scene):
+    by_class = {str(c): ((scene.p[c] - (scene.y == c)) ** 2).mean() for c in range(scene.classes)}
+    return {**by_class, "all": math.fsum(by_class.values())}
+
+
+def nll(scene):
+    loss = -np.log(np.maximum(np.take_along_axis(scene.p, scene.y[None].astype(int), 0)[0], scene.protocol.nll_clip))
+    return {**{str(c): loss[scene.y == c].mean() for c in range(scene.classes)}, "all": loss.mean()}
+
+
+def hd95(protocol):
+    pooled = protocol.hd95 in ("medpy", "sdc-repo")
+
+    def metric(*directed):
+        return np.percentile(np.concatenate(directed), 95) if pooled else max(np.percentile(d, 95) for d in directed)
+
+    return metric
+
+
+def millilitres(scene):
+    return scene.masks(lambda r, m: (int(m.sum()) - int(r.sum())) * math.prod(scene.spacing) / 1000)
+
+
+FORMULAS = {
+    "DSC": lambda s: s.masks(lambda r, m: 2 * (r & m).sum() / (r.sum() + m.sum())),
+    "IoU": lambda s: s.masks(lambda r, m: (r & m).sum() / (r | m).sum()),
+    "precision": lambda s: s.masks(lambda r, m: r[m].mean()),
+    "recall": lambda s: s.masks(lambda r, m: m[r].mean()),
+    "VD": millilitres,
+    "RVD": lambda s: s.masks(lambda r, m: (int(m.sum()) - int(r.sum())) / r.sum()),
+    "HD95": lambda s: s.distances(hd95(s.protocol)),
+    "HD": lambda s: s.distances(lambda a, b: max(a.max(), b.max())),
+    "ASSD": lambda s: s.distances(lambda a, b: np.concatenate([a, b]).mean()),
+    "NSD": lambda s: s.distances(lambda a, b: (np.concatenate([a, b]) <= s.protocol.nsd_tolerance_mm).mean()),
+    "ECE": lambda s: {"all": ece(*s.top(), s.protocol.ece_bins)},
+    "CECE": cece,
+    "pECE": pece,
+    "ACE": lambda s: s.top_and_classes(lambda pairs, _, bins: np.mean(plain.gaps(pairs, bins))),
+    "MCE": lambda s: s.top_and_classes(lambda pairs, _, bins: max(plain.gaps(pairs, bins))),
+    "gap": lambda s: s.top_and_classes(gap),
+    "Brier": brier,
+    "NLL": nll,
+    "bECE": lambda s: {"all": plain.ece(s.top_pairs(s.near_boundary()), s.protocol.ece_bins)},
+}
