@@ -1,4 +1,4 @@
-"""Where a volume lies: affine and spacing, and whether two files agree.
+"""Where a volume lies: affines and spacing, and whether two files agree.
 
 Conventions: affines map voxel indices (x, y, z) to mm in RAS+ (NIfTI's frame); files of ITK, which speak LPS+, are
 turned. Spacing is in mm, in the order of the array in memory, slowest axis first: (z, y, x) or (y, x).
@@ -26,22 +26,41 @@ class Geometry(NamedTuple):
     Attributes:
         affine: (4, 4) voxel index (x, y, z) to mm, RAS+.
         spacing_mm: slowest axis first.
+        others: further affines that the header gives for the same voxels, as NIfTI's qform beside its sform.
+        placed: the header tells a place; else the affine is a stand-in, of which only the spacing counts.
     """
 
     affine: NDArray[np.float64]
     spacing_mm: tuple[float, ...]
+    others: tuple[NDArray[np.float64], ...] = ()
+    placed: bool = True
 
 
-def make_geometry(affine: NDArray[np.float64], shape: Sequence[int]) -> Geometry | None:
+def make_geometry(
+    affine: NDArray[np.float64],
+    shape: Sequence[int],
+    others: Sequence[NDArray[np.float64]] = (),
+    *,
+    placed: bool = True,
+) -> Geometry | None:
     """Build a geometry; None when the header's spacing is no spacing.
-
-    Across a flat image (2-D, or one slice) files give any number, zero included. It places nothing, so the plane's
-    normal in mm stands there instead.
 
     Args:
         affine: (4, 4) voxel index (x, y, z) to mm, RAS+.
         shape: of the file, x first; axes after the third are no place.
+        others: further affines of the same voxels; those that cannot be are passed over.
+        placed: whether the affine is a place, and no stand-in.
     """
+    made = _complete(affine, shape)
+    if made is None:
+        return None
+    spacing = np.linalg.norm(made[:3, :3], axis=0)[: min(3, len(shape))][::-1]
+    complete = (_complete(other, shape) for other in others)
+    return Geometry(made, tuple(map(float, spacing)), tuple(other for other in complete if other is not None), placed)
+
+
+def _complete(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64] | None:
+    """An affine with the plane's normal in mm across a flat image, where files give any number, zero included."""
     affine, spatial = affine.copy(), tuple(shape[:3])
     flat = [axis for axis in range(3) if axis >= len(spatial) or spatial[axis] == 1]
     with np.errstate(all="ignore"):
@@ -50,15 +69,23 @@ def make_geometry(affine: NDArray[np.float64], shape: Sequence[int]) -> Geometry
             normal = np.cross(first, second)
             affine[:3, flat[0]] = normal / np.linalg.norm(normal)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (np.isfinite(affine).all() and (spacing > 0).all()):
-        return None
-    return Geometry(affine, tuple(float(length) for length in spacing[: len(spatial)][::-1]))
+    return affine if np.isfinite(affine).all() and (spacing > 0).all() else None
 
 
-def check_same_place(path: Path, found: Geometry, reference_path: Path, expected: Geometry) -> None:
-    """Raise GeometryError unless two volumes of equal shape lie in the same place."""
-    if _agree(found.affine, expected.affine):
-        return
+def check_same_place(path: Path, found: Geometry, reference_path: Path, expected: Geometry) -> tuple[str, ...]:
+    """Check that two volumes of equal shape lie in the same place, by any of their affines.
+
+    Returns:
+        A note for people where a file tells no place, so that only the spacing was compared; else nothing.
+
+    Raises:
+        GeometryError: they do not.
+    """
+    ours, theirs = (found.affine, *found.others), (expected.affine, *expected.others)
+    if any(_agree(mine, other) for mine in ours for other in theirs):
+        return ()
+    if not (found.placed and expected.placed):
+        return _compare_spacing(path, found, reference_path, expected)
     found_axes, expected_axes = orientation_code(found.affine), orientation_code(expected.affine)
     if found_axes != expected_axes:
         raise GeometryError(
@@ -72,6 +99,19 @@ def check_same_place(path: Path, found: Geometry, reference_path: Path, expected
         f"its affine differs from that of {reference_path} (largest entry {_largest_difference(found, expected)}).",
         "Resample the prediction onto the label's grid, or copy the label's header if only the header is wrong.",
     )
+
+
+def _compare_spacing(path: Path, found: Geometry, reference_path: Path, expected: Geometry) -> tuple[str, ...]:
+    """All that is left to compare; a header that was never filled in (1 mm everywhere) does not even tell that."""
+    empty = not found.placed and set(found.spacing_mm) == {1.0}
+    if not empty and not np.allclose(found.spacing_mm, expected.spacing_mm, rtol=_TOLERANCE, atol=0):
+        lengths = [" x ".join(f"{length:g}" for length in each.spacing_mm) for each in (found, expected)]
+        raise GeometryError(
+            path,
+            f"its voxels are {lengths[0]} mm, those of {reference_path} {lengths[1]} mm (slowest axis first).",
+            "Resample the prediction onto the label's grid, or copy the header that is right to the other file.",
+        )
+    return (f"the {'label' if found.placed else 'prediction'} tells no place (sform and qform codes 0): not compared",)
 
 
 def orientation_code(affine: NDArray[np.float64]) -> str:

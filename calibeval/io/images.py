@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibeval.errors import BrokenFileError, InputError
 from calibeval.io.array_file import AGAIN, Array, ArrayFile, map_values, read_all, skip
-from calibeval.io.geometry import make_geometry
+from calibeval.io.geometry import Geometry, make_geometry
 from calibeval.io.gzipped import open_gzip
 
 _MM = {"meter": 1e3, "micron": 1e-3}
@@ -53,7 +53,7 @@ def open_nifti(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         stream if compressed else None,
         slope=_number(proxy.slope, 1.0),
         intercept=_number(proxy.inter, 0.0),
-        geometry=make_geometry(_nifti_affine(path, image), image.shape),
+        geometry=_nifti_geometry(path, image),
     )
 
 
@@ -61,21 +61,41 @@ def _number(value: Any, default: float) -> float:
     return default if value is None or math.isnan(value) else float(value)
 
 
-def _nifti_affine(path: Path, image: Any) -> NDArray[np.float64]:
-    """Affine in mm, with the zeros that nibabel replaces by 1; units that the format does not know count as mm."""
-    from nibabel.openers import Opener
+def _nifti_geometry(path: Path, image: Any) -> Geometry | None:
+    """Place in mm by each form that the header has, the sform first; without one the voxels' size alone.
 
-    affine, header = np.array(image.affine, np.float64), image.header
-    if header["sform_code"] == 0:  # then lengths come from `pixdim`
-        with Opener(str(path)) as file:
-            lengths = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
-        affine[:3, :3][:, lengths == 0] = 0
+    Units that the format does not know count as mm.
+    """
+    header = image.header
+    forms = [form for form in (header.get_sform(coded=True)[0], _qform(header)) if form is not None]
+    first = np.array(forms[0] if forms else header.get_base_affine(), np.float64)
+    if header["sform_code"] == 0:  # then lengths come from `pixdim`, where nibabel replaces zeros by 1
+        first[:3, :3][:, _lengths(path, header) == 0] = 0
     try:
         unit = header.get_xyzt_units()[0]
     except KeyError:
         unit = "mm"
-    affine[:3] *= _MM.get(unit, 1.0)
-    return affine
+    to_mm = np.diag([*[_MM.get(unit, 1.0)] * 3, 1.0])
+    others = [to_mm @ form for form in forms[1:]]
+    return make_geometry(to_mm @ first, image.shape, others, placed=bool(forms))
+
+
+def _qform(header: Any) -> NDArray[np.float64] | None:
+    """Affine of the qform; None without one, or where its numbers are no rotation and a sform stands beside it."""
+    try:
+        form: NDArray[np.float64] | None = header.get_qform(coded=True)[0]
+    except ValueError:
+        if header["sform_code"] == 0:
+            raise
+        return None
+    return form
+
+
+def _lengths(path: Path, header: Any) -> NDArray[np.float64]:
+    from nibabel.openers import Opener
+
+    with Opener(str(path)) as file:
+        return np.asarray(type(header).from_fileobj(file, check=False)["pixdim"][1:4])
 
 
 def open_itk(path: Path, _keys: tuple[str, ...]) -> ArrayFile:

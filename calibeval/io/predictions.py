@@ -87,26 +87,27 @@ def open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme,
         return _open_class_files(paths, reference, scheme, options)
     file = open_array(paths.prediction[0], PROBABILITY_KEYS)
     layout = find_layout(file, reference, options.axes, may_be_turned=paths.segmentation is not None)
-    check_place(file, reference)
+    place = check_place(file, reference)
     spacing = _spacing(file, layout)
     if not layout.classes and _holds_labels(file, scheme, options):
         how = f"label map ({file.dtype})"
-        return Prediction(scheme, len(scheme.names), how, labels=file, spacing_mm=spacing)
+        return Prediction(scheme, len(scheme.names), how, place, labels=file, spacing_mm=spacing)
     if options.input == "labels":
         raise InputError(
             file.path, f"holds {layout.classes} maps, not labels.", "Leave out --input labels, or save the argmax."
         )
     scale = _scale(file, options)
     how = f"{file.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {layout.why}"
-    notes = (f"read as value/{scale:g}",) if scale else ()
+    notes = (*place, *([f"read as value/{scale:g}"] if scale else []))
     found = Prediction(scheme, 0, how, notes, _open_planes(file, layout, scale), spacing_mm=spacing)
     return _classify(found, options, file.path)
 
 
-def check_place(file: ArrayFile, reference: ArrayFile) -> None:
-    """Raise GeometryError when both files tell where they lie and it is not the same place."""
-    if file.geometry is not None and reference.geometry is not None:
-        check_same_place(file.path, file.geometry, reference.path, reference.geometry)
+def check_place(file: ArrayFile, reference: ArrayFile) -> tuple[str, ...]:
+    """Raise GeometryError when both files tell where they lie and it is not the same place; gives notes."""
+    if file.geometry is None or reference.geometry is None:
+        return ()
+    return check_same_place(file.path, file.geometry, reference.path, reference.geometry)
 
 
 def _open_planes(file: ArrayFile, layout: Layout, scale: float | None) -> PlaneSource:
@@ -132,20 +133,18 @@ def _spacing(file: ArrayFile, layout: Layout) -> tuple[float, ...] | None:
 def _open_class_files(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, options: ReadOptions) -> Prediction:
     """Stack per-class files in the order of their numbers, or of the scheme's names."""
     files = dict(zip(paths.classes, (open_array(path, PROBABILITY_KEYS) for path in paths.prediction), strict=True))
-    sources, scales, spacing = [], set(), None
+    sources, notes, spacing = [], dict[str, None](), None
     for name in _class_order(paths, scheme):
         file = files[name]
         layout = find_layout(file, reference, options.axes)
         if layout.classes:
             raise InputError(file.path, f"holds {layout.classes} classes where one was expected.")
-        check_place(file, reference)
         scale = _scale(file, options)
-        scales |= {scale} - {None}
+        notes |= dict.fromkeys((*check_place(file, reference), *([f"read as value/{scale:g}"] if scale else [])))
         spacing = spacing or _spacing(file, layout)
         sources.append(_open_planes(file, layout, scale))
     how = f"one file a class, {next(iter(files.values())).dtype}"
-    notes = tuple(f"read as value/{scale:g}" for scale in scales)
-    found = Prediction(scheme, 0, how, notes, stack_sources(sources), spacing_mm=spacing)
+    found = Prediction(scheme, 0, how, tuple(notes), stack_sources(sources), spacing_mm=spacing)
     return _classify(found, options, paths.prediction[0])
 
 

@@ -128,3 +128,68 @@ def test_spacing_on_the_command_line_mends_a_header_without_one(tmp_path, scored
 
 def test_geometry_keeps_its_fields():
     assert Geometry(AFFINE, (8.0, 1.5, 1.25)).spacing_mm == (8.0, 1.5, 1.25)
+
+
+def headed(path, array, *, sform=None, qform=None, mm=(1.25, 1.5, 8.0)):
+    """Write (z, y, x) with the forms that are given; without any, both codes are 0 and only `pixdim` is filled in."""
+    image = nibabel.Nifti1Image(array.T, None)
+    image.header.set_zooms(mm)
+    image.header.set_sform(sform, int(sform is not None) * 4)
+    image.header.set_qform(qform, int(qform is not None))
+    path.parent.mkdir(exist_ok=True)
+    nibabel.save(image, path)
+
+
+def dsc(cli, tmp_path, *, prediction, label):
+    """DSC of a label map that equals its label, or the message, and the notes."""
+    _, values = make_case()
+    headed(tmp_path / "p" / "a.nii.gz", values, **prediction)
+    headed(tmp_path / "l" / "a.nii.gz", values, **label)
+    return cli("score", "p", "l", "--metrics", "DSC")
+
+
+TURNED = np.array([[0, -1.5, 0, 7], [1.25, 0, 0, 1], [0, 0, 8, 0], [0, 0, 0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label"),
+    [
+        ({"qform": TURNED}, {"sform": AFFINE, "qform": TURNED}),  # as ITK writes what it read of the label
+        ({"sform": AFFINE}, {"sform": AFFINE, "qform": TURNED}),
+        ({"sform": TURNED, "qform": AFFINE}, {"sform": AFFINE, "qform": TURNED}),
+        ({}, {}),
+    ],
+)
+def test_one_form_that_both_headers_have_is_enough(prediction, label, tmp_path, cli):
+    outcome = dsc(cli, tmp_path, prediction=prediction, label=label)
+    assert "DSC ↑   1.0000" in outcome.out
+    assert "not compared" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "silent"),
+    [
+        ({"sform": AFFINE}, {}, "label"),
+        ({}, {"sform": AFFINE}, "prediction"),
+        ({"mm": (1, 1, 1)}, {"qform": TURNED}, "prediction"),
+    ],
+)
+def test_a_header_without_a_place_is_no_other_place(prediction, label, silent, tmp_path, cli):
+    outcome = dsc(cli, tmp_path, prediction=prediction, label=label)
+    assert "DSC ↑   1.0000" in outcome.out
+    assert f"the {silent} tells no place" in outcome.out
+
+
+def test_the_size_of_voxels_is_compared_where_the_place_is_not(tmp_path, cli):
+    outcome = dsc(cli, tmp_path, prediction={"sform": AFFINE}, label={"mm": (1, 1, 5)})
+    assert outcome.code == 2
+    assert "its voxels are 8 x 1.5 x 1.25 mm, those of l/a.nii.gz 5 x 1 x 1 mm" in outcome.err
+    assert "canonical" not in outcome.err
+
+
+def test_no_form_agrees(tmp_path, cli):
+    outcome = dsc(
+        cli, tmp_path, prediction={"sform": np.diag([-1.25, 1.5, 8, 1])}, label={"sform": AFFINE, "qform": TURNED}
+    )
+    assert outcome.code == 2
+    assert "its affine differs" in outcome.err

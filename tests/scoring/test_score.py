@@ -98,6 +98,56 @@ def test_torch_tensors_are_arrays_too():
     assert values_of(found.table) == values_of(score_case(P, Y, spacing_mm=SPACING).table)
 
 
+def test_tensors_on_a_graph_and_half_floats_are_arrays_too():
+    torch = pytest.importorskip("torch")
+    expected = values_of(score_case(P, Y, spacing_mm=SPACING).table)
+    maps = torch.from_numpy(P.copy())
+    assert values_of(score_case(maps.requires_grad_(), Y, spacing_mm=SPACING).table) == expected
+    exact = maps.detach().bfloat16()  # multiples of 1/64 fit
+    assert values_of(score_case(exact, torch.from_numpy(Y.copy()), spacing_mm=SPACING).table) == expected
+
+
+def test_bfloat16_may_miss_the_sum_by_its_rounding():
+    torch = pytest.importorskip("torch")
+    maps = torch.tensor([[[0.9, 0.2]], [[0.1, 0.8]]]).bfloat16()  # .8984, .1001: the sum is .9985
+    rows = score_case(maps, [[0, 1]], metrics="DSC").rows
+    assert [row.value for row in rows if row.class_name == "1"] == [1]
+
+
+@pytest.mark.parametrize("hiding", ["reference", "predicted", "probabilities"])
+def test_voxels_that_a_mask_hides_are_ignored(hiding):
+    """As if they had an ignore label; what lies beneath the mask never counts, though it be no label at all."""
+    mask = np.zeros(Y.shape, bool)
+    mask[:2] = True
+    one_class = np.stack([mask, np.zeros_like(mask), np.zeros_like(mask)])
+    given = {
+        "reference": (P, np.ma.array(np.where(mask, 77, Y), mask=mask), P.argmax(axis=0)),
+        "predicted": (P, Y, np.ma.array(np.where(mask, 77, P.argmax(axis=0)), mask=mask)),
+        "probabilities": (np.ma.array(np.where(mask, np.nan, P), mask=one_class | mask), Y, P.argmax(axis=0)),
+    }[hiding]
+    settings = {"spacing_mm": SPACING, "metrics": "DSC,HD95,ECE,CECE,Brier"}
+    expected = score_case(P, np.where(mask, 9, Y), predicted=P.argmax(axis=0), ignore_label=9, **settings).rows
+    assert repr(score_case(given[0], given[1], predicted=given[2], **settings).rows) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[[0.5, 0.5]], [[0.5]]], [[0, 1]]), "probabilities cannot be made an array"),
+        ((None, [["a", "b"]]), "reference holds values of the type"),
+        ((None, object()), "reference holds values of the type object"),
+    ],
+)
+def test_what_is_no_array_is_refused_in_our_words(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        score_case(*arguments, predicted=[[0, 1]])
+
+
+def test_a_spacing_that_is_one_number_is_refused():
+    with pytest.raises(UsageError, match=r"spacing_mm 1\.0: expected one length"):
+        score_case(P, Y, spacing_mm=1.0)
+
+
 def test_two_dimensions_with_and_without_a_third_of_one():
     flat = score_case(P[:, 0], Y[0], spacing_mm=SPACING[1:], metrics="all")
     for axis in (0, 1, 2):
