@@ -12,6 +12,9 @@ from pathlib import Path
 
 from calibeval.errors import UsageError
 
+_TEMPORARY = ".calibeval-"  # not the file's own name, which may be as long as a name can be
+_LONGEST_SUFFIX = 16
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, all or nothing; its folder is made when missing."""
@@ -81,7 +84,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` when the block ends; an error leaves what was there."""
     with _naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=path.suffix[:_LONGEST_SUFFIX])
         os.close(handle)
         temporary = Path(name)
         try:
@@ -98,7 +101,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
+        if error.filename is None or Path(error.filename).name.startswith(_TEMPORARY):
             error.filename = str(path)
         raise
 

@@ -116,6 +116,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.csv"]
 
 
+def test_a_name_may_be_as_long_as_a_name_can_be(tmp_path):
+    path = tmp_path / ("a" * 251 + ".csv")
+    with atomic_path(path) as temporary:
+        assert temporary.suffix == ".csv"
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
 @pytest.mark.parametrize("name", ["nowhere.csv", "folder/nowhere.csv"])
 def test_a_place_that_takes_no_files_is_named(name):
     with pytest.raises(OSError, match="'/proc/nowhere.csv'" if name == "nowhere.csv" else "'/proc/folder'"):

@@ -212,18 +212,12 @@ def _run(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quie
 
 def _fit(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quiet: bool) -> Fitted:
     """Train; a stop that was asked for becomes a KeyboardInterrupt when all is saved."""
-    import torch
-
     from calibeval.train.fit import fit
+    from calibeval.train.team import gpu_memory
 
     with _watching(config, quiet=quiet or not _leads()) as watcher:
-        try:
+        with gpu_memory(config.batch_size):
             fitted = fit(config, plan, watcher, checkpoint)
-        except torch.cuda.OutOfMemoryError as error:
-            raise UsageError(
-                f"The GPU's memory does not hold --batch-size {config.batch_size}. Take a smaller one; "
-                f"--accumulate makes up for it."
-            ) from error
         if watcher.stop() or not fitted.finished:
             raise KeyboardInterrupt
     return fitted

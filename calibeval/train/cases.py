@@ -112,13 +112,18 @@ def check_memory(cases: Iterable[Case]) -> None:
     Raises:
         UsageError: they would not.
     """
-    files = (open_array(path, ("image",)) for case in cases for path in case.images)
-    needed, free = sum(math.prod(file.shape) for file in files) * 4, available_memory()
-    if needed > free:
+    if excess := _excess_memory(open_array(path, ("image",)) for case in cases for path in case.images):
         raise UsageError(
-            f"The images for training and validation take {needed / _GIB:.1f} GiB in memory, where {free / _GIB:.1f} "
-            f"GiB are free. Crop or resample them first, or train on fewer."
+            f"The images for training and validation {excess} Crop or resample them first, or train on fewer."
         )
+
+
+def _excess_memory(files: Iterable[ArrayFile]) -> str:
+    """What images would take that do not fit into memory, as the end of a sentence; empty when they fit."""
+    needed, free = sum(math.prod(file.shape) for file in files) * 4, available_memory()
+    if needed <= free:
+        return ""
+    return f"take {needed / _GIB:.1f} GiB in memory, where {free / _GIB:.1f} GiB are free."
 
 
 def count_channels(case: Case) -> int:
@@ -144,6 +149,8 @@ def read_volume(case: Case, scheme: ClassScheme) -> Volume:
         GeometryError: channels or label do not lie in the same place.
     """
     files = [open_array(path, ("image",)) for path in case.images]
+    if excess := _excess_memory(files):
+        raise InputError(case.images[0], f"its images {excess}")
     slices = [_as_slices(file) for file in files]
     _check_shapes(files, slices, case)
     if format_of(case.images[0]).holds_own_label:

@@ -6,6 +6,7 @@ A file holds tensors and plain values only: `format`, `network`, `model`, `class
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,8 +33,7 @@ class Checkpoint(NamedTuple):
         classes: names of the classes 0, 1, ...
         config: of the run.
         resume: state of optimizer, scaler and progress.
-        size: height and width of the training slices; those of `config` in a file of version 0.1, (0, 0) if it left
-            them to the data.
+        size: height and width of the training slices; (0, 0) where a file of version 0.1 left them to the data.
     """
 
     network: Network
@@ -41,7 +41,7 @@ class Checkpoint(NamedTuple):
     classes: tuple[str, ...]
     config: TrainConfig
     resume: dict[str, Any]
-    size: Size
+    size: Size = (0, 0)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -69,11 +69,14 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
     Raises:
         CalibevalError: the disk is full, or the folder cannot be written.
+        InputError: this one name is too long.
     """
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(path, "the name is too long to be written.", "Give its image a shorter one.") from error
         kept = "The file that was there is untouched." if path.exists() else "Nothing was there before."
         raise CalibevalError(f"{path}: cannot be written: {error.strerror or error}. {kept}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -73,11 +74,16 @@ class TrainConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}.")
-        if not self.lr > 0:
-            raise UsageError(f"--lr must be above 0, not {self.lr}.")
+        for name, (least, most) in _RANGES.items():
+            if not least <= (value := getattr(self, name)) <= most:
+                bound = f"at least {least}" if value < least else f"at most {most}"
+                raise UsageError(f"--{name.replace('_', '-')} must be {bound}, not {value}.")
+        if not 0 < self.lr < math.inf:
+            raise UsageError(f"--lr must be above 0 and finite, not {self.lr}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(f"The weight decay must be at least 0 and finite, not {self.weight_decay}.")
+        if max(self.size) > _LARGEST_SIDE:
+            raise UsageError(f"--size must be at most {_LARGEST_SIDE} pixels, not {max(self.size)}.")
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise UsageError(
@@ -85,7 +91,12 @@ class TrainConfig:
                 )
 
 
-_LEAST = {"epochs": 1, "batch_size": 1, "accumulate": 1, "step_epochs": 1, "early_stop": 0, "workers": 0, "width": 0}
+_MANY = 10**6  # no run has as many epochs; one that would never end is a slip of the finger
+_LARGEST_SIDE = 2**14
+_RANGES = {
+    "epochs": (1, _MANY), "batch_size": (1, _MANY), "accumulate": (1, _MANY), "step_epochs": (1, _MANY),
+    "early_stop": (0, _MANY), "workers": (0, 1024), "width": (0, 4096), "seed": (0, 2**63 - 1),
+}  # fmt: skip
 _CHOICES = {
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "step", "cosine"),
@@ -133,11 +144,11 @@ def config_from_dict(values: Mapping[str, Any], path: Path) -> TrainConfig:
     """Read what `config_to_dict` gave.
 
     Raises:
-        InputError: fields are missing or unknown; `path` names the file.
+        InputError: fields are missing or unknown; `path` names the file. Fields that an earlier version did not have
+            are as by default.
     """
     known = {each.name for each in fields(TrainConfig)}
-    if set(values) != known:
-        odd = ", ".join(sorted(set(values) ^ known))
+    if odd := ", ".join(sorted((set(values) - known) | ({"data", "out", "size"} - set(values)))):
         raise InputError(path, f"not a run configuration of this version: fields {odd} are missing or unknown.")
     return TrainConfig(**{**values, "size": tuple(values["size"])})
 

@@ -26,7 +26,7 @@ from calibeval.train.checkpoint import Checkpoint
 from calibeval.train.config import TrainConfig
 from calibeval.train.models import BACKBONES
 from calibeval.train.predict import Predictor
-from calibeval.train.record import plot_curves, write_metrics, write_origin
+from calibeval.train.record import plot_curves, renew_records, write_metrics, write_origin
 from calibeval.train.session import Plan, Session, open_session, save_best, save_last
 from calibeval.train.slices import Batch, make_loader
 from calibeval.train.team import join_team
@@ -77,9 +77,11 @@ def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | 
     out = Path(config.out)
     with join_team(config.device) as team:
         session = open_session(config, plan, team, resume, out / "last.pt")
-        if team.leads and not resume:
-            write_origin(config, plan.data, plan.split)
         progress = session.progress
+        if team.leads and resume:
+            renew_records(config, progress.history)
+        elif team.leads:
+            write_origin(config, plan.data, plan.split)
         loader = make_loader(session.slices, session.order, session.loss, plan.network.classes, config.workers)
         while progress.epoch < config.epochs and not _patience_is_over(session):
             started = time.perf_counter()
@@ -93,8 +95,8 @@ def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | 
             if team.leads:
                 if progress.best_epoch == progress.epoch - 1:
                     save_best(session)
-                save_last(session)
                 write_metrics(out / "metrics.csv", progress.history)
+                save_last(session)  # after all else: what it holds is never written again
                 watcher.epoch(row)
             if progress.epoch < config.epochs and team.any(watcher.stop()):
                 return Fitted(progress.best_epoch + 1, progress.best, finished=False, curves=False)

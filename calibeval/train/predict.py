@@ -26,7 +26,7 @@ from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint
 from calibeval.train.frame import Size, crop_centre, pad_image, whole_frame
 from calibeval.train.models import BACKBONES, Backbone
 from calibeval.train.record import write_json
-from calibeval.train.team import choose_device
+from calibeval.train.team import choose_device, gpu_memory
 
 TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
 PREPROCESSING = (
@@ -61,7 +61,7 @@ def predict_cases(
 
     Raises:
         InputError: the checkpoint is unusable.
-        UsageError: an unknown device or augmentation.
+        UsageError: an unknown device or augmentation, or batches too large for the GPU.
     """
     if tta not in TTA:
         raise UsageError(f"Unknown tta {tta!r}. Known: {', '.join(TTA)}.")
@@ -78,11 +78,14 @@ def predict_cases(
         try:
             volume = read_volume(case, ClassScheme(ignore=IGNORED))
             _check_channels(volume, case, checkpoint.network.channels)
+            with gpu_memory(batch_size):
+                probabilities = predict(volume.image)
+            write_probabilities(out, volume, probabilities)
+            done.append(case.name)
         except InputError as error:
             failures.append(error)
-            continue
-        write_probabilities(out, volume, predict(volume.image))
-        done.append(case.name)
+        except MemoryError:
+            failures.append(InputError(case.images[0], "image and probabilities do not fit into memory."))
     _write_manifest(out, checkpoint_path, checkpoint, tta, done)
     return failures
 

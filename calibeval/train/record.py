@@ -21,6 +21,7 @@ from calibeval.train.cases import DataSet
 from calibeval.train.checkpoint import write_bytes
 from calibeval.train.config import TrainConfig, config_to_dict
 from calibeval.train.folds import Split
+from calibeval.wording import count_of, some_of
 
 Row = Mapping[str, float]
 
@@ -33,11 +34,17 @@ def write_json(path: Path, value: Any) -> None:
 def write_origin(config: TrainConfig, data: DataSet, split: Split) -> None:
     """Write `config.json`, `splits.json`, `environment.json` and `data.json` (SHA-256 of each file read)."""
     out = Path(config.out)
-    files = sorted(file for case in data.cases.values() for file in (*case.images, case.label) if file)
     write_json(out / "config.json", config_to_dict(config))
     write_json(out / "splits.json", split._asdict())
     write_json(out / "environment.json", _environment())
-    write_json(out / "data.json", {file.relative_to(data.root).as_posix(): file_hash(file) for file in files})
+    write_json(out / "data.json", _hashes(data))
+
+
+def renew_records(config: TrainConfig, history: Sequence[Row]) -> None:
+    """Write what a resumed run was told anew, and what the last one may not have come to write."""
+    write_json(Path(config.out) / "config.json", config_to_dict(config))
+    if history:
+        write_metrics(Path(config.out) / "metrics.csv", history)
 
 
 def write_metrics(path: Path, history: Sequence[Row]) -> None:
@@ -82,12 +89,28 @@ def refuse_taken(out: Path) -> None:
         )
 
 
-def refuse_changed(out: Path, split: Split) -> None:
-    """Refuse to go on when the cases are no longer those of `splits.json`: held-out ones might train.
+def refuse_changed(out: Path, data: DataSet, split: Split) -> None:
+    """Refuse to go on when the cases are no longer those of `splits.json`, or the files those of `data.json`.
 
     Raises:
-        UsageError: they are not.
+        UsageError: they are not: held-out cases might train, or the run's records would be wrong.
+        InputError: a record is missing or damaged.
     """
+    _refuse_other_split(out, split)
+    path = out / "data.json"
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(path, f"cannot be read as the record of a run's files: {error}.") from error
+    now = _hashes(data)
+    if changed := [name for name in sorted(before) if now.get(name) != before[name]]:
+        raise UsageError(
+            f"The data set has changed since the run in {out} began: {some_of(changed)} in {data.root} "
+            f"({count_of(len(changed), 'file')}). Restore what was there, or begin a new run."
+        )
+
+
+def _refuse_other_split(out: Path, split: Split) -> None:
     path = out / "splits.json"
     try:
         before = Split(*(tuple(names) for names in json.loads(path.read_text(encoding="utf-8")).values()))
@@ -99,6 +122,14 @@ def refuse_changed(out: Path, split: Split) -> None:
             f"The data set has changed since the run in {out} began ({', '.join(cases[:3]) or 'another split'}): its "
             f"folds are others now. Restore it, or begin a new run."
         )
+
+
+def _hashes(data: DataSet) -> dict[str, str]:
+    """SHA-256 of each file that is read, by its path inside the data set."""
+    files = {file for case in data.cases.values() for file in (*case.images, case.label) if file}
+    declared = data.root / "dataset.json"
+    files |= {declared} if declared.is_file() else set()
+    return {file.relative_to(data.root).as_posix(): file_hash(file) for file in sorted(files)}
 
 
 def _environment() -> dict[str, Any]:

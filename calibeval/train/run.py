@@ -92,7 +92,7 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Plan
     config = replace(read_config(out / "config.json"), out=str(out), **changes)
     checkpoint = read_checkpoint(out / "last.pt")
     plan = make_plan(config)
-    refuse_changed(out, plan.split)
+    refuse_changed(out, plan.data, plan.split)
     return config, plan, checkpoint
 
 

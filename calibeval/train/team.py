@@ -69,6 +69,22 @@ def join_team(device: str) -> Iterator[Team]:
         distributed.destroy_process_group()
 
 
+@contextmanager
+def gpu_memory(batch_size: int) -> Iterator[None]:
+    """Say what to do where the GPU's memory does not hold a batch.
+
+    Raises:
+        UsageError: it does not.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise UsageError(
+            f"The GPU's memory does not hold --batch-size {batch_size}. Take a smaller one; in training, --accumulate "
+            f"makes up for it."
+        ) from error
+
+
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     """Read a device name; `auto` takes a GPU where there is one, and a process of a team the GPU of its rank.
 

@@ -49,6 +49,12 @@ def test_json_round_trip(preset, tmp_path):
         ({"workers": -1}, "--workers must be at least 0"),
         ({"lr": 0.0}, "--lr must be above 0"),
         ({"lr": float("nan")}, "--lr must be above 0"),
+        ({"lr": float("inf")}, "--lr must be above 0 and finite, not inf"),
+        ({"seed": -1}, "--seed must be at least 0, not -1"),
+        ({"seed": 10**23}, "--seed must be at most 9223372036854775807"),
+        ({"batch_size": 10**12}, "--batch-size must be at most 1000000"),
+        ({"size": (10**9, 64)}, "--size must be at most 16384 pixels"),
+        ({"weight_decay": -1.0}, "weight decay must be at least 0"),
         ({"optimizer": "sgd"}, "Unknown optimizer 'sgd'. Known: adam, adamw"),
         ({"group_by": "site"}, "Unknown group-by 'site'. Known: patient, none"),
     ],
@@ -75,6 +81,16 @@ def test_foreign_configuration(tmp_path):
     path.write_text("[]")
     with pytest.raises(InputError, match="expected a JSON object"):
         read_config(path)
+
+
+def test_a_configuration_of_an_earlier_version_takes_defaults_for_what_is_new():
+    values = config_to_dict(make_config("", data="d", out="o", epochs=7, seed=3))
+    for name in ("seed", "amp"):
+        del values[name]
+    found = config_from_dict(values, Path("config.json"))
+    assert (found.epochs, found.seed, found.amp) == (7, 0, False)
+    with pytest.raises(InputError, match="fields colour are missing or unknown"):
+        config_from_dict({**values, "colour": 1}, Path("config.json"))
 
 
 def test_settings_on_the_command_line():

@@ -279,6 +279,51 @@ class TestWhenSomethingBreaks:
         with pytest.raises(InputError, match="cannot be read as the split"):
             resume_run(out, {})
 
+    def test_a_file_that_changed_under_the_same_name(self, tmp_path):
+        folder, out = write_nnunet(tmp_path / "data", NAMES), tmp_path / "run"
+        run(small(folder, out, epochs=1))
+        resume_run(out, {})
+        for part, file in (("labelsTr", "case_003.nii.gz"), (".", "dataset.json")):
+            path = folder / part / file
+            before = path.read_bytes()
+            path.write_bytes((folder / part / file.replace("3.", "2.")).read_bytes() + b"\n" * (part == "."))
+            with pytest.raises(UsageError, match=rf"has changed since the run .* began: \S*{file} in .* \(1 file\)"):
+                resume_run(out, {})
+            path.write_bytes(before)
+        (out / "data.json").write_text("[")
+        with pytest.raises(InputError, match="cannot be read as the record"):
+            resume_run(out, {})
+
+    def test_a_resumed_run_that_is_stopped_goes_on_to_the_epochs_that_it_was_told(self, data, tmp_path):
+        out = tmp_path / "run"
+        run(small(data, out, epochs=1))
+        config, plan, checkpoint = resume_run(out, {"epochs": 3})
+        assert not fit(config, plan, stop_after(2), checkpoint).finished
+        config, plan, checkpoint = resume_run(out, {})
+        assert config.epochs == 3
+        assert fit(config, plan, Watcher(), checkpoint).finished and len(metrics(out)) == 3
+
+    def test_a_kill_between_two_writes_loses_no_row_of_metrics(self, data, tmp_path, monkeypatch):
+        """Whether it comes before the last checkpoint or (as version 0.1 wrote) after it."""
+        whole, out = tmp_path / "whole", tmp_path / "run"
+        run(small(data, whole, epochs=2))
+
+        def kill(session):
+            raise KeyboardInterrupt if session.progress.epoch == 2 else AssertionError
+
+        run(small(data, out, epochs=1))
+        config, plan, checkpoint = resume_run(out, {"epochs": 2})
+        monkeypatch.setattr(loop, "save_last", kill)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, plan, Watcher(), checkpoint)
+        monkeypatch.undo()
+        assert len(metrics(out)) == 2
+        for _ in range(2):
+            config, plan, checkpoint = resume_run(out, {})
+            assert fit(config, plan, Watcher(), checkpoint).finished
+            assert [row["epoch"] for row in metrics(out)] == [1, 2]
+            (out / "metrics.csv").write_text("\n".join((out / "metrics.csv").read_text().splitlines()[:2]) + "\n")
+
     def test_a_run_that_broke_before_its_first_epoch_holds_no_folder(self, data, tmp_path):
         config = small(data, tmp_path / "run")
         plan = make_plan(config)

@@ -1,5 +1,6 @@
 """Predictions: native geometry and size, test-time flips, the manifest, and images that cannot be used."""
 
+import gzip
 import hashlib
 import json
 
@@ -127,6 +128,24 @@ def test_bad_images_cost_only_themselves(checkpoint, tmp_path):
     assert [failure.path.name for failure in failures] == ["case_000_0000.nii.gz", "case_002_0000.nii.gz"]
     assert "'case_002' has 2 channels, but the network was trained with 1" in str(failures[1])
     assert json.loads((tmp_path / "preds" / "manifest.json").read_text())["cases"] == ["case_001"]
+
+
+def test_a_name_too_long_or_an_image_too_large_costs_only_itself(checkpoint, tmp_path, monkeypatch):
+    """Names of 255 bytes are as long as file systems take; `.gz` makes the first one longer."""
+    images, out = tmp_path / "images", tmp_path / "preds"
+    image, long, fits = disc_case(0)[0][0], "a" * 251, "b" * 248
+    write_nifti(images / "c.nii.gz", image)
+    for name in (long, fits):
+        (images / f"{name}.nii").write_bytes(gzip.decompress((images / "c.nii.gz").read_bytes()))
+    failures = predict_folder(checkpoint, images, out)
+    assert [failure.path.name for failure in failures] == [f"{long}.nii.gz"]
+    assert "the name is too long to be written. Give its image a shorter one." in str(failures[0])
+    assert sorted(path.name for path in out.iterdir()) == [f"{fits}.nii.gz", "c.nii.gz", "manifest.json"]
+    monkeypatch.setattr("calibeval.train.cases.available_memory", lambda: 1000.0)
+    write_nifti(images / "d.nii.gz", image[:1, :4, :4])
+    failures = predict_folder(checkpoint, images, tmp_path / "less")
+    assert len(failures) == 3 and "its images take 0.0 GiB in memory, where 0.0 GiB are free" in str(failures[0])
+    assert json.loads((tmp_path / "less" / "manifest.json").read_text())["cases"] == ["d"]
 
 
 def test_refusals(checkpoint, tmp_path):
