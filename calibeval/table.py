@@ -1,40 +1,67 @@
 """The results table: what `score` writes and everything else reads.
 
-One row is one number: `method,dataset,case,class,metric,value,unit,status,note`. `class` is a class name, `mean`
-(over foreground classes) or `all` (over all classes); `case` is a case id or `pooled` (over the data set).
-An undefined value is an empty field whose `status` says why. Leading `#` lines hold version, signature and command;
-`pandas.read_csv(path, comment="#")` reads the rest.
+One row is one number: `method,dataset,case,class,metric,value,unit,status,note`, then those of `EXTRAS` that some row
+uses, then `about`. `class` is a class name, `mean` (over foreground classes) or `all` (over all classes); `case` is a
+case id or `pooled` (over the data set). An undefined value is an empty field whose `status` says why. `about` holds, in
+the first row only, a JSON object with the version, the number of rows (so that a table that was cut off is noticed),
+signature, command and cautions. There is no comment line: pandas, R and spreadsheets open a table as it is. Tables of
+0.1 have the same in leading `#` lines and are read alike.
 
-Values are written in the shortest form that reads back to the same float64, so a table is a lossless record.
+Values are written in the shortest form that reads back to the same float64, so a table is a lossless record. Text that
+a spreadsheet would take for a formula gets an apostrophe in front, which reading takes away again.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from calibeval._version import __version__
+from calibeval.delimited import NO_NUMBER, Sheet, read_frame, read_sheet, to_number
 from calibeval.errors import TableError
 from calibeval.files import write_text
-from calibeval.metrics import cautions
+from calibeval.metrics import METRICS, cautions
 from calibeval.signature import Signature
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("method", "dataset", "case", "class", "metric", "value", "unit", "status", "note")
+EXTRAS = ("diagonal", "group", "rater")  # written only where some row uses them
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "missing", "failed")
 BINS_SUFFIX = ".bins.npz"  # of the side file beside a table, see `bins`
 POOLED = "pooled"  # case name of numbers over the whole data set
 MEAN = "mean"  # class name of means over foreground classes
 ALL = "all"  # class name of numbers over all classes
+_ABOUT = "about"
+_COMMENTS = ("# calibeval ", "# signature: ", "# command: ", "# note: ")  # of 0.1
+_NUMBERS = ("value", "diagonal")
+_FORMULA = re.compile(r"'*[=+\-@]")  # how a cell begins that a spreadsheet would compute, apostrophes apart
+_DIAGONAL = r"diagonal_mm=([0-9.eE+-]+)"  # in the notes of tables of 0.1
 
 
 class Row(NamedTuple):
-    """One number of the table; the field order is `COLUMNS`."""
+    """One number of the table; the field order is `COLUMNS`, then `EXTRAS`.
+
+    Attributes:
+        method: name.
+        dataset: name; may be empty.
+        case: id, or `pooled`.
+        class_name: class, region, `mean` or `all`.
+        metric: key of `METRICS`, or a name of others.
+        value: in the unit; NaN where undefined.
+        unit: empty for a ratio.
+        status: one of `STATUSES`.
+        note: for people.
+        diagonal: of the image, in the unit of distances: what a distance to nowhere is under the `worst` empty rule.
+        group: what the case is sampled with, as a patient; empty where each case stands for itself.
+        rater: whose reference it was; empty with one only.
+    """
 
     method: str
     dataset: str
@@ -45,10 +72,13 @@ class Row(NamedTuple):
     unit: str = ""
     status: str = "ok"
     note: str = ""
+    diagonal: float = math.nan
+    group: str = ""
+    rater: str = ""
 
 
 class Header(NamedTuple):
-    """The leading `#` lines of a table."""
+    """What a table says about itself; empty where it says nothing."""
 
     version: str
     signature: Signature
@@ -70,83 +100,158 @@ def write_table(path: Path, rows: Iterable[Row], *, signature: str, command: str
 def render_table(rows: Iterable[Row], *, signature: str, command: str = "") -> str:
     """Give the text that `write_table` writes."""
     rows = list(rows)
+    extras = [i for i, name in enumerate(EXTRAS, start=len(COLUMNS)) if any(_used(row[i]) for row in rows)]
+    about = {
+        "calibeval": __version__,
+        "rows": len(rows),
+        "signature": str(signature),
+        "command": " ".join(command.splitlines()),
+        "notes": cautions(row.metric for row in rows),
+    }
+    last = [json.dumps({key: value for key, value in about.items() if value}, ensure_ascii=False)]
     text = io.StringIO()
-    text.write(f"# calibeval {__version__}\n# signature: {signature}\n")
-    if command:
-        text.write(f"# command: {' '.join(command.splitlines())}\n")
-    for caution in cautions(row.metric for row in rows):
-        text.write(f"# note: {caution}\n")
-    text.write(",".join(COLUMNS) + "\n")
+    text.write(",".join((*COLUMNS, *(EXTRAS[i - len(COLUMNS)] for i in extras), _ABOUT)) + "\n")
     for row in rows:
-        text.write(",".join(_field(field) for field in row) + "\n")
+        fields = (*row[: len(COLUMNS)], *(row[i] for i in extras), *(last or [""]))
+        text.write(",".join(map(_field, fields)) + "\n")
+        last = []
     return text.getvalue()
 
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as a frame with the columns of `COLUMNS`."""
+    """Rows as a frame with the columns of `COLUMNS` and `EXTRAS`."""
     import pandas as pd
 
-    return pd.DataFrame([tuple(row) for row in rows], columns=list(COLUMNS))
+    return pd.DataFrame([tuple(row) for row in rows], columns=[*COLUMNS, *EXTRAS])
 
 
 def read_table(path: Path) -> tuple[Header, pd.DataFrame]:
-    """Read a table that `write_table` wrote.
+    """Read a table that `write_table` wrote, also after a spreadsheet or pandas saved it again.
 
     Returns:
-        The header, and a frame with the columns `COLUMNS`; `value` is float64, all others are strings.
+        The header, and a frame with the columns of `COLUMNS` and `EXTRAS`; `value` and `diagonal` are float64, all
+        others are strings. Where the whole table was written at once, the number of rows is checked.
 
     Raises:
-        TableError: the file is missing, is no table of ours, or holds a value or status that is none.
+        TableError: the file is missing, is no table of ours, was cut off, or holds a value or status that is none.
     """
-    import pandas as pd
-
-    header = read_header(path)
-    try:
-        frame = pd.read_csv(path, comment="#", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path}: cannot be read as a CSV table: {error}") from error
-    missing = [column for column in COLUMNS if column not in frame.columns]
+    sheet = read_sheet(path)
+    missing = [column for column in COLUMNS if column not in sheet.columns]
     if missing:
         raise TableError(
-            f"{path}: not a results table of `calibeval score`: no column {', '.join(missing)}. "
+            f"{path}: not a results table of `calibeval score`: no column {', '.join(missing)} "
+            f"(found {', '.join(sheet.columns) or 'nothing'}, parted by {sheet.parted_by}). "
             f"Expected the columns {','.join(COLUMNS)}."
         )
-    unknown = sorted(set(frame["status"]) - set(STATUSES))
-    if unknown:
-        raise TableError(f"{path}: unknown status {unknown[0]!r}. Known: {', '.join(STATUSES)}.")
-    frame["value"] = _numbers(path, frame["value"])
-    return header, frame[list(COLUMNS)]
+    sheet, comments = _set_comments_apart(sheet)
+    frame = read_frame(sheet)
+    for name in (name for name in EXTRAS if name not in frame):
+        frame[name] = ""
+    about = _about(path, frame.pop(_ABOUT)) if _ABOUT in frame else _old_about(path, comments)
+    frame = _typed(sheet, frame[[*COLUMNS, *EXTRAS]])
+    _refuse_cut(path, about, frame)
+    signature = Signature.parse(about.get("signature", ""))
+    return Header(about.get("calibeval", ""), signature, about.get("command", "")), frame.reset_index(drop=True)
 
 
-def read_header(path: Path) -> Header:
-    """Read the leading `#` lines; fields that are not there are empty."""
-    found = {"calibeval": "", "signature": "", "command": ""}
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for line in file:
-                if not line.startswith("#"):
-                    break
-                key, _, text = line[1:].strip().partition(" ")
-                found[key.rstrip(":")] = text.strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: cannot be read: {error}") from error
-    return Header(found["calibeval"], Signature.parse(found["signature"]), found["command"])
+def _used(value: str | float) -> bool:
+    return value != "" if isinstance(value, str) else not math.isnan(value)
 
 
 def _field(value: str | float) -> str:
-    """Render one CSV field; '#' is quoted too, since pandas takes a bare one for a comment."""
+    """Render one CSV field; '#' is quoted too, since some readers take a bare one for a comment."""
     if not isinstance(value, str):
         return "" if math.isnan(value) else repr(float(value))
     text = " ".join(value.split())
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"#') else text
+    if _FORMULA.match(text):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',;"#') else text
 
 
-def _numbers(path: Path, values: pd.Series[str]) -> pd.Series[float]:
+def _set_comments_apart(sheet: Sheet) -> tuple[Sheet, tuple[str, ...]]:
+    """The comment lines of tables of 0.1, also where one such table was put below another."""
+    inside = [(number, line) for number, line in sheet.lines if line.startswith(_COMMENTS)]
+    if not inside:
+        return sheet, sheet.comments
+    lines = tuple(line for line in sheet.lines if not line[1].startswith(_COMMENTS))
+    return sheet._replace(lines=lines), (*sheet.comments, *(line[1:].strip() for _, line in inside))
+
+
+def _old_about(path: Path, comments: Iterable[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for comment in comments:
+        key, _, text = comment.partition(" ")
+        _add(path, found, key.rstrip(":"), text.strip())
+    return found | {"pooled": True} if str(found.get("command", "")).startswith("calibeval score ") else found
+
+
+def _about(path: Path, column: pd.Series[str]) -> dict[str, Any]:
+    """What the column `about` says; of tables put together, what they say alike, and all their rows."""
+    found: dict[str, Any] = {}
+    for text in column[column.str.strip() != ""]:
+        try:
+            part = json.loads(text)
+            rows = int(part.pop("rows", 0))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise TableError(f"{path}: the column 'about' holds {text[:40]!r}; expected what was written.") from error
+        found["rows"] = found.get("rows", 0) + rows
+        for key, value in part.items():
+            _add(path, found, key, value)
+    return found
+
+
+def _add(path: Path, found: dict[str, Any], key: str, value: Any) -> None:
+    """Keep a fact; of tables put together, the signatures must agree."""
+    if key == "signature" and key in found:
+        differing = Signature.parse(found[key]).differs(Signature.parse(value), same_data=False)
+        if differing:
+            raise TableError(f"{path}: rows of different protocols: {differing}. Score all with the same options.")
+    found.setdefault(key, value)
+
+
+def _typed(sheet: Sheet, frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as numbers, text without the apostrophes that were put before formulas."""
+    for name in frame.columns:
+        if name in _NUMBERS:
+            frame[name] = _numbers(sheet, frame[name])
+        elif frame[name].str.startswith("'").any():
+            frame[name] = frame[name].str.replace(r"^'('*[=+\-@])", r"\1", regex=True)
+    unknown = ~frame["status"].isin(STATUSES)
+    if unknown.any():
+        line, status = frame.index[unknown][0], frame["status"][unknown].iloc[0]
+        raise TableError(f"{sheet.path}: line {line}: unknown status {status!r}. Known: {', '.join(STATUSES)}.")
+    if frame["diagonal"].isna().all():
+        frame["diagonal"] = frame["note"].str.extract(_DIAGONAL, expand=False).astype("float64")
+    return frame
+
+
+def _numbers(sheet: Sheet, values: pd.Series[str]) -> pd.Series[float]:
     import pandas as pd
 
     numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    bad = numbers.isna() & (values.str.strip() != "")
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        raise TableError(f"{path}: row {row + 1} of the table holds {values.iloc[row]!r} where a number is expected.")
+    for line in values.index[numbers.isna() & ~values.str.strip().str.lower().isin(NO_NUMBER)]:
+        try:
+            numbers[line] = to_number(values[line], sheet.separator)
+        except ValueError as error:
+            raise TableError(
+                f"{sheet.path}: line {line}, column {values.name}: {values[line]!r} where a number is expected."
+            ) from error
     return numbers
+
+
+def _refuse_cut(path: Path, about: dict[str, Any], frame: pd.DataFrame) -> None:
+    """Refuse a table with other rows than it was written with: it was cut off, or put together from parts."""
+    rows = about.get("rows")
+    if rows and rows != len(frame):
+        raise TableError(
+            f"{path}: holds {len(frame)} of the {rows} rows that were written: it was cut off, or rows were taken out "
+            "or added. Take it anew; if it was meant, remove the column 'about'."
+        )
+    if about.get("pooled"):  # 0.1 wrote no number of rows, but pooled rows at the end
+        own = frame[frame["metric"].map(lambda name: name in METRICS and METRICS[name].pooled)]
+        lost = set(own.loc[own["value"].notna(), "metric"]) - set(own.loc[own["case"] == POOLED, "metric"])
+        if lost:
+            raise TableError(
+                f"{path}: the pooled rows of {', '.join(sorted(lost))} at its end are missing: it was cut off, or rows "
+                "were taken out. Take it anew; if it was meant, remove the lines that begin with '#'."
+            )

@@ -23,7 +23,7 @@ FLOORS = (
     ("table",),
     ("metrics", "phantom"),
     ("case_table",),
-    ("planes", "protocol", "files", "machine"),
+    ("planes", "protocol", "files", "machine", "delimited"),
     ("signature",),
     ("errors", "wording", "_version"),
 )

@@ -1,7 +1,7 @@
 """Apply another empty rule to a score table: what the numbers would be had it been scored under that rule.
 
 The table's class rows keep their status (`empty_reference`, `empty_prediction`, `both_empty`), which says what the
-formula gave, and the note of a distance to nowhere holds `diagonal_mm=NUMBER`; that is all that a rule needs.
+formula gave, and the column `diagonal` what a distance to nowhere is; that is all that a rule needs.
 """
 
 from __future__ import annotations
@@ -77,16 +77,13 @@ def _values(classes: pd.DataFrame, rule: str) -> Array:
 
 
 def _diagonals(rows: pd.DataFrame) -> Array:
-    """Lengths of the images' diagonals, in the unit of the distances, from the notes."""
-    import pandas as pd
-
-    text = rows["note"].str.extract(r"diagonal_mm=([0-9.eE+-]+)", expand=False)
-    diagonals = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
+    """Lengths of the images' diagonals, in the unit of the distances."""
+    diagonals = rows["diagonal"].to_numpy(dtype=np.float64)
     if np.isnan(diagonals).any():
         row = rows[np.isnan(diagonals)].iloc[0]
         raise TableError(
             f"The empty rule 'worst' needs the image's diagonal, and the {row['metric']} of {row['class']!r} in case "
-            f"{row['case']!r} by {row['method']!r} comes without it (note {row['note']!r}). "
+            f"{row['case']!r} by {row['method']!r} comes without it . "
             "Score the cases again with --empty worst."
         )
     return diagonals

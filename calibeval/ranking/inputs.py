@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Item = TypeVar("Item")
-LONG = ("method", "dataset", "case", "class", "metric", "value", "unit", "status", "note")
+LONG = COLUMNS
 _EXPECTED = (
     "Expected a score table, or commas between fields, a header like method,DSC,HD95 or method,ACDC/DSC,ACDC/HD95 and "
     "a row a method."

@@ -33,23 +33,23 @@ def test_the_choices_are_those_of_the_registries():
     assert score_command.__globals__["EmptyRuleName"].__args__ == tuple(EMPTY_RULES)
 
 
-def test_the_table_has_its_columns_and_a_header_that_pandas_skips(data, cli):
+def test_the_table_opens_in_plain_pandas_and_says_what_it_is(data, cli):
     preds, labels = data
     assert cli("score", preds, labels, "--metrics", "all").code == 0
     path = Path("results/m.csv")
-    version, signature, command, note, columns = path.read_text().splitlines()[:5]
-    assert version.startswith("# calibeval 0.")
-    assert signature == f"# signature: {make_protocol().signature}"
-    assert command == f"# command: calibeval score {preds} {labels} --metrics all"
-    assert note == f"# note: {CAUTIONS['pECE']}"
-    assert columns == ",".join(COLUMNS)
-    frame = pd.read_csv(path, comment="#")
-    assert tuple(frame.columns) == COLUMNS
+    frame = pd.read_csv(path)
+    assert tuple(frame.columns) == (*COLUMNS, "about")
+    about = json.loads(frame["about"].dropna().item())
+    assert about["calibeval"].startswith("0.")
+    assert about["signature"] == make_protocol().signature
+    assert about["command"] == f"calibeval score {preds} {labels} --metrics all"
+    assert about["notes"] == [CAUTIONS["pECE"]]
+    assert about["rows"] == len(frame)
     assert set(frame["status"]) <= set(STATUSES)
     assert set(frame["metric"]) == set(METRICS)
     assert set(frame["case"]) == {"a", "b", "c", "pooled"}
     header, same = read_table(path)
-    assert header.command == command.removeprefix("# command: ")
+    assert header.command == about["command"]
     assert len(same) == len(frame)
 
 
@@ -261,8 +261,8 @@ def test_nasty_names_survive_the_whole_way(name, tmp_path, cli):
     assert set(frame["case"]) == {name, "pooled"}
     assert name in set(frame["class"])
     assert set(frame["status"]) == {"ok"}
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    assert {len(row) for row in csv.reader(lines)} == {len(COLUMNS)}
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    assert {len(row) for row in rows} == {len(rows[0])}
     assert list(read_bins(path.with_name(f"{name}.bins.npz")).cases) == [name]
     assert name in cli("score", tmp_path / "preds", tmp_path / "labels", "--dry-run").out
     (method,) = json.loads(cli("score", tmp_path / "preds", tmp_path / "labels", "--json").out)["methods"]

@@ -8,19 +8,19 @@ import pytest
 from calibeval.errors import TableError
 from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.empty_rules import apply_empty_rule, formula_value, has_empty_masks
-from calibeval.table import COLUMNS, Row
+from calibeval.table import COLUMNS, EXTRAS, Row
 
 NAN = float("nan")
 
 
 def frame_of(rows):
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=[*COLUMNS, *EXTRAS])
 
 
-def case(*classes, metric="HD95", note="diagonal_mm=50"):
+def case(*classes, metric="HD95", diagonal=50.0):
     """A case of one metric: class rows of (value, status), and a mean row that must be recomputed."""
     rows = [
-        Row("x", "A", "c", f"organ{i}", metric, value, "mm", status, "" if status == "ok" else note)
+        Row("x", "A", "c", f"organ{i}", metric, value, "mm", status, "", math.nan if status == "ok" else diagonal)
         for i, (value, status) in enumerate(classes)
     ]
     return frame_of([*rows, Row("x", "A", "c", "mean", metric, -7.0, "mm")])
@@ -82,4 +82,4 @@ def test_rows_without_classes_and_failed_cases_stay():
 
 def test_a_missing_diagonal_is_named():
     with pytest.raises(TableError, match=r"'worst' needs the image's diagonal.*HD95 of 'organ0' in case 'c'"):
-        apply_empty_rule(case((NAN, "empty_prediction"), note=""), "worst")
+        apply_empty_rule(case((NAN, "empty_prediction"), diagonal=NAN), "worst")

@@ -142,7 +142,7 @@ def test_rows_join_by_case_and_never_by_position(tmp_path):
     first = write_scores(tmp_path / "a.csv", {"DSC": [0.1, 0.2, 0.3]}, method="x")
     second = write_scores(tmp_path / "b.csv", {"DSC": [0.4, 0.5, 0.6]}, method="y")
     lines = second.read_text().splitlines()
-    second.write_text("\n".join([*lines[:3], lines[5], lines[3], lines[4]]) + "\n")
+    second.write_text("\n".join([lines[0], lines[3], lines[1], lines[2]]) + "\n")
     scores = scores_of(read_inputs([first, second]))
     assert scores.values[:, 0].tolist() == [[0.1, 0.4], [0.2, 0.5], [0.3, 0.6]]
 

@@ -102,9 +102,9 @@ def test_each_protocol_has_its_signature(tmp_path, cli):
     seen = set()
     for protocol in EXPECTED:
         assert cli("score", tmp_path / "m", "--protocol", protocol).code == 0
-        line = (tmp_path / "results" / "m.csv").read_text().splitlines()[1]
-        assert line == f"# signature: {make_protocol(protocol).signature}"
-        seen.add(line)
+        header, _ = read_table(tmp_path / "results" / "m.csv")
+        assert header.signature == make_protocol(protocol).signature
+        seen.add(header.signature)
     assert len(seen) == 4
 
 
