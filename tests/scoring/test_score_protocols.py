@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from calibeval import make_protocol, score_case
+from calibeval import make_protocol, read_table, score_case
 from tests.case_files import write_npz
 
 #                     v0   v1   v2   v3   v4    v5    v6   v7
