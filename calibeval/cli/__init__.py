@@ -13,6 +13,7 @@ import typer
 
 from calibeval.cli.check import check
 from calibeval.cli.console import prepare_streams
+from calibeval.cli.explain import explain
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
 from calibeval.cli.score import score
@@ -52,6 +53,7 @@ app.command()(rank)
 app.command()(check)
 app.command()(train)
 app.command()(predict)
+app.command()(explain)
 
 
 def run() -> None:
