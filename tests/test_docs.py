@@ -1,10 +1,6 @@
 """The documentation is true: generated parts are current, commands run as written, outputs are real, links lead on."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +9,7 @@ from calibeval.cli import app
 from calibeval.metrics import METRICS
 from calibeval.protocol import PROTOCOLS
 from tests import ROOT
+from tests.examples import make_clone, python_examples, run, run_python, sessions, tidy
 from tests.generated import DOCS, RENEW, commands, pages, renewed
 
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in pages()}
@@ -54,31 +51,7 @@ def test_every_loss_has_its_paragraph():
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A folder that looks like a clone, as far as commands see, after the README's first one."""
-    folder = tmp_path_factory.mktemp("clone")
-    (folder / "sample_data").symlink_to(ROOT / "sample_data")
-    assert run("calibeval score sample_data/preds sample_data/labelsTr --quiet", folder).returncode == 0
-    return folder
-
-
-def run(command, folder):
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "COLUMNS": "80", "NO_COLOR": "1"}
-    return subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, cwd=folder, env=environment, check=False
-    )
-
-
-def tidy(text):
-    return [line.rstrip() for line in text.strip().splitlines()]
-
-
-def sessions(text):
-    """Commands and their outputs in the console blocks of a page, in order."""
-    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
-            yield command, output
+    return make_clone(tmp_path_factory.mktemp("clone"))
 
 
 @each_page
@@ -87,23 +60,20 @@ def test_console_sessions_print_what_is_pasted(page, clone):
     for command, expected in sessions(PAGES[page]):
         result = run(command, clone)
         assert result.returncode in (0, 1), f"{command}\n{result.stderr}"
-        assert tidy(result.stdout) == tidy(expected), f"{command} prints now:\n{result.stdout}"
+        assert tidy(result.stdout) == tidy(expected), f"renewed by: python -m tests.examples {page}"
 
 
 @each_page
 def test_python_examples_print_what_is_pasted(page, clone):
-    for code, expected in re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", PAGES[page], re.DOTALL):
+    for code, expected in python_examples(PAGES[page]):
         if re.search(r"\bimport torch\b", code):
             pytest.importorskip("torch")
-        (clone / "example.py").write_text(code)
-        result = run(f"{sys.executable} -W error example.py", clone)
+        result = run_python(code, clone)
         assert result.returncode == 0, result.stderr
-        assert tidy(result.stdout) == tidy(expected), f"the example prints now:\n{result.stdout}"
+        assert expected, "an example whose output is not shown"
+        assert tidy(result.stdout) == tidy(expected), f"renewed by: python -m tests.examples {page}"
 
 
 def test_there_are_examples_to_run():
     assert sum(len(list(sessions(text))) for text in PAGES.values()) >= 5
-    blocks = [len(re.findall(r"```python\n", text)) for text in PAGES.values()]
-    paired = [len(re.findall(r"```python\n[^`]*```\n\n```\n", text)) for text in PAGES.values()]
-    assert sum(blocks) >= 4
-    assert blocks == paired, "a Python example without its output is not run"
+    assert sum(len(python_examples(text)) for text in PAGES.values()) >= 4
