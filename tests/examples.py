@@ -59,7 +59,7 @@ def python_examples(text: str) -> list[tuple[str, str]]:
 
 def tidy(text: str) -> str:
     """Lines without what stands behind or around them."""
-    return "".join(f"{line.rstrip()}\n" for line in text.strip().splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in text.strip("\n").splitlines())
 
 
 def _renewed(text: str, folder: Path) -> str:
