@@ -88,9 +88,9 @@ def prepare_kernels(job: ScoreJob, workers: int | None) -> None:
     """Load numba fast; on a first run, let another process compile the surface kernels, where a core is free."""
     from calibeval.machine import available_cores
     from calibeval.metrics import METRICS
-    from calibeval.metrics._kernels.setup import compile_ahead, load_numba_without_blas
+    from calibeval.metrics._kernels.startup import compile_ahead, load_numba_without_blas
 
     load_numba_without_blas()
     need_surfaces = any(METRICS[name].needs == "surfaces" for name in job.metrics)
     if need_surfaces and workers in (None, 1) and available_cores() > 1:
-        compile_ahead("calibeval.metrics._kernels.distances")
+        compile_ahead("surfaces", "distances")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,17 +127,16 @@ class _Settings(NamedTuple):
     top: _Cells
     of_class: _Cells
     foreground: _Cells
-    kernels: Any
-    label_kernels: Any
-    proper_scores: Any
+    proper: bool
+    kernels: ModuleType
+    label_kernels: ModuleType
 
     @staticmethod
     def of(classes: int, protocol: Protocol, dtype: np.dtype[Any], *, proper: bool, sum_tolerance: float) -> _Settings:
-        from calibeval.metrics._kernels.histograms import DECIDED, kernels, proper_scores
-        from calibeval.metrics._kernels.labels import label_kernels
+        from calibeval.metrics._kernels import histograms, labels
 
         bits = np.dtype(f"i{dtype.itemsize}")
-        one, decided = (int(np.array([p], dtype).view(bits)[0]) for p in (1, DECIDED))
+        one, decided = (int(np.array([p], dtype).view(bits)[0]) for p in (1, histograms.DECIDED))
         return _Settings(
             classes,
             protocol,
@@ -148,9 +148,9 @@ class _Settings(NamedTuple):
             _Cells.of(protocol.ece_bins),
             _Cells.of(protocol.cece_bins, protocol.cece_threshold),
             _Cells.of(protocol.pece_bins),
-            kernels(str(dtype)),
-            label_kernels(),
-            proper_scores(str(dtype)) if proper else None,
+            proper,
+            histograms,
+            labels,
         )
 
 
@@ -189,9 +189,9 @@ class _Range:
         self._add_plane(plane, self._class_labels, c, settings.of_class, self.statistics.classes.of(c))
         if c == 0:
             self._add_plane(plane, self._labels, c, settings.foreground, self.statistics.foreground, flip=True)
-        if settings.proper_scores is not None:
+        if settings.proper:
             scores = self.statistics.squared_error[c : c + 1], self.statistics.log_loss[c : c + 1]
-            settings.proper_scores(plane.values, *self._labels, c, settings.protocol.nll_clip, *scores)
+            settings.kernels.proper_scores(plane.values, *self._labels, c, settings.protocol.nll_clip, *scores)
         self._update_largest(plane, c)
 
     def _update_largest(self, plane: _Scanned, c: int) -> None:

@@ -131,11 +131,11 @@ def compare_labels(reference: Labels, predicted: Labels, classes: int, protocol:
         classes: C, background included.
         protocol: gives the shape of the histograms.
     """
-    from calibeval.metrics._kernels.labels import label_kernels
+    from calibeval.metrics._kernels.labels import count_pairs
 
     statistics = empty_statistics(classes, protocol)
     labels = LabelBlocks.of(reference)
-    label_kernels().count_pairs(labels.values, predicted, labels.low, labels.high, statistics.confusion)
+    count_pairs(labels.values, predicted, labels.low, labels.high, statistics.confusion)
     return statistics
 
 
@@ -150,10 +150,10 @@ class LabelBlocks(NamedTuple):
     @staticmethod
     def of(values: Labels) -> LabelBlocks:
         """Look at each block once."""
-        from calibeval.metrics._kernels.labels import BLOCK, label_kernels
+        from calibeval.metrics._kernels.labels import BLOCK, label_blocks
 
         blocks = -(-values.size // BLOCK)
         sets = np.zeros((blocks, 4), np.uint64)
         labels = LabelBlocks(values, np.empty(blocks, np.uint8), np.empty(blocks, np.uint8), sets)
-        label_kernels().label_blocks(*labels)
+        label_blocks(*labels)
         return labels

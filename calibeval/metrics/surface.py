@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from calibeval.errors import UsageError
 from calibeval.metrics._kernels import areas as _surface_areas
-from calibeval.metrics._kernels.setup import wait_for_kernels
+from calibeval.metrics._kernels.startup import wait_for_kernels
 from calibeval.metrics.registry import join
 from calibeval.protocol import HD95_DEFINITIONS, HD95Definition, Protocol
 
@@ -98,7 +98,7 @@ def surface_distances(
     wanted = list(dict.fromkeys(int(label) for label in labels))
     _check(reference, prediction, wanted, spacing_mm)
 
-    wait_for_kernels("calibeval.metrics._kernels.distances")
+    wait_for_kernels()
     from calibeval.metrics._kernels import search as _surface_search
 
     planar = reference.ndim == 2

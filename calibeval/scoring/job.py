@@ -21,7 +21,7 @@ from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.machine import available_cores, available_memory
 from calibeval.metrics import METRICS
-from calibeval.metrics._kernels.setup import provide_kernel_cache
+from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.metrics.statistics import Statistics
 from calibeval.scoring.plan import ScoreJob, complete_scheme
 from calibeval.scoring.readout import read_case

@@ -129,8 +129,22 @@ def adversarial(base: Case, seed: int = 7) -> Iterator[Case]:
     yield _vary(base, "empty prediction", prediction=np.zeros_like(base.prediction))
     shifted = np.roll(np.where(base.reference == 1, np.uint8(1), np.uint8(0)), base.reference.shape[2] // 2, axis=2)
     yield _vary(base, "elsewhere", prediction=np.ascontiguousarray(shifted))
+    yield _vary(base, "far blobs", prediction=_blobs(random, base))
     checkers = (np.indices(base.reference.shape, np.uint8).sum(axis=0) % 2).astype(np.uint8)
     yield _vary(base, "checkerboard", prediction=checkers)
+
+
+def _blobs(random: np.random.Generator, base: Case, part: float = 0.03) -> Labels:
+    """Paint what an early model predicts: smooth noise, above some height of which each class takes so large a part."""
+    from scipy.ndimage import gaussian_filter
+
+    prediction = base.prediction.copy()
+    for label in range(1, base.classes):
+        noise = gaussian_filter(
+            random.normal(size=base.reference.shape).astype(np.float32), 4 / np.array(base.spacing_mm)
+        )
+        prediction[noise > np.quantile(noise[::4, ::4, ::4], 1 - part)] = label
+    return prediction
 
 
 def _vary(base: Case, name: str, **changes: Labels) -> Case:

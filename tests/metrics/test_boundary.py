@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibeval.metrics import boundary
 from calibeval.metrics.boundary import near_boundary
+from tests.kernels import examples
 
 LINE = np.array([[0, 0, 0, 0, 1, 1, 1, 1]], np.uint8)
 
@@ -40,11 +42,17 @@ def test_the_border_of_an_ignored_part_is_no_boundary():
     assert found[0, 6] == 2
 
 
-@given(st.integers(0, 10_000), st.sampled_from([(4, 5), (3, 4, 4)]), st.sampled_from([0.0, 1.0, 1.5, 2.7]))
-@settings(max_examples=25, deadline=None)
-def test_every_pair_of_voxels_says_the_same(seed, shape, width):
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(4, 5), (3, 4, 4), (3, 67), (2, 2, 130), (1, 1, 1)]),
+    st.sampled_from([0.0, 1.0, 1.5, 2.7, 40.0, 1e300]),
+    st.booleans(),
+)
+@settings(max_examples=examples(25), deadline=None)
+def test_every_pair_of_voxels_says_the_same(seed, shape, width, by_bits):
+    """Whether the band is made of bits or of distances."""
     random = np.random.default_rng(seed)
-    label = random.choice([0, 1, 2, 255], shape, p=[0.6, 0.2, 0.1, 0.1]).astype(np.uint8)
+    label = random.choice([0, 1, 2, 255], shape, p=random.dirichlet([6, 2, 1, 1])).astype(np.uint8)
     spacing = tuple(float(step) for step in random.uniform(0.5, 2, len(shape)))
     voxels = list(itertools.product(*map(range, shape)))
 
@@ -57,4 +65,6 @@ def test_every_pair_of_voxels_says_the_same(seed, shape, width):
     for a in known:
         if any(np.hypot.reduce([(i - j) * s for i, j, s in zip(a, b, spacing, strict=True)]) <= width for b in edge):
             expected[a] = label[a]
-    np.testing.assert_array_equal(near_boundary(label, spacing, width), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boundary, "_MANY_ROWS", 10**9 if by_bits else 0)
+        np.testing.assert_array_equal(near_boundary(label, spacing, width), expected)

@@ -12,6 +12,7 @@ from calibeval.metrics.accumulate import Accumulator
 from calibeval.metrics.calibration import CALIBRATION_FUNCTIONS, Bins, ace, ece, mce, pece, signed_gap, to_bins
 from calibeval.metrics.statistics import Histogram, cell_edges, empty_statistics
 from calibeval.protocol import PROTOCOLS, make_protocol
+from tests.kernels import examples
 from tests.oracles import calibration as oracle
 
 PAPER = PROTOCOLS["paper"]
@@ -91,7 +92,7 @@ def test_dropped_zeros_stay_in_the_denominator():
     assert ece(theirs) == pytest.approx((0.6 + 0.4) / 10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5), voxels=st.integers(1, 300), edgy=st.booleans())
 def test_paper_protocol_equals_plain_loops(seed, classes, voxels, edgy):
     random = np.random.default_rng(seed)
@@ -111,7 +112,7 @@ def test_paper_protocol_equals_plain_loops(seed, classes, voxels, edgy):
     np.testing.assert_allclose(found["NLL"].overall, oracle.nll(p, y, PAPER.nll_clip), rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5), name=st.sampled_from(sorted(PROTOCOLS)))
 def test_values_stay_in_the_range_that_the_registry_names(seed, classes, name):
     random = np.random.default_rng(seed)

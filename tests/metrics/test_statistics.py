@@ -11,6 +11,7 @@ from calibeval.metrics.accumulate import Accumulator
 from calibeval.metrics.statistics import cell_edges, compare_labels, empty_statistics
 from calibeval.planes import CHUNK, PlaneChunk
 from calibeval.protocol import PROTOCOLS, make_protocol
+from tests.kernels import examples, large
 
 PAPER = PROTOCOLS["paper"]
 
@@ -91,6 +92,7 @@ def test_equal_decimals_fall_on_the_same_side_of_an_edge(value):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@large
 def test_every_value_near_every_edge_finds_its_cell(dtype):
     for bins in (1, 2, 3, 7, 10, 15, 100, 1000):
         edges = cell_edges(bins)
@@ -106,7 +108,7 @@ def test_every_value_near_every_edge_finds_its_cell(dtype):
 @example(  # thousands of values around 1e-8
     seed=3264, classes=5, voxels=3837, dtype=np.float32, name="paper", kind="sharp", ignore=False
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     classes=st.integers(2, 6),
@@ -152,7 +154,7 @@ def check(histogram, values, targets, edges):
     np.testing.assert_allclose(histogram.total, total, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(hnp.arrays(np.uint8, st.integers(1, 600), elements=st.integers(0, 4)), st.randoms(use_true_random=False))
 def test_label_maps_alone_give_the_confusion_matrix(reference, random):
     predicted = reference.copy()
@@ -172,6 +174,7 @@ def test_many_labels_in_one_block():
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 30.0])
+@large
 def test_bits_do_not_depend_on_threads_or_on_the_order_of_reading(sharpness):
     random = np.random.default_rng(5)
     voxels = 2 * CHUNK + 12345
@@ -199,6 +202,7 @@ def test_decided_blocks_count_as_any_other():
     assert statistics.top.count[1].sum() == 597
 
 
+@large
 def test_forty_million_voxels_do_not_saturate():
     voxels = 40_000_000
     high = np.float32(0.99)

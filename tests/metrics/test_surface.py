@@ -18,6 +18,7 @@ from calibeval.metrics._kernels.areas import corner_areas, corner_lengths
 from calibeval.metrics.surface import assd, hausdorff, hd95, mask_surface_distances, nsd, surface_distances
 from calibeval.protocol import HD95_DEFINITIONS
 from tests.benchmarks.cases import adversarial, organ_case
+from tests.kernels import examples, large
 from tests.oracles import surface as brute
 
 NAMES = list(HD95_DEFINITIONS)
@@ -247,7 +248,7 @@ class TestBruteForce:
             for prediction in masks.values():
                 check_against_brute_force(reference, prediction, spacing_mm, name)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     @given(data=st.data())
     def test_random_masks(self, data):
         axis = st.integers(1, 6)
@@ -280,6 +281,7 @@ class TestBruteForce:
         check_against_brute_force(reference, prediction, (3.0, 1.0, 1.0), "monai")
 
     @pytest.mark.parametrize("name", ["monai", "sdc-repo"])
+    @large
     def test_benchmark_cases_against_distance_maps(self, name):
         """The adversarial masks of the benchmark, whole."""
         for case in adversarial(organ_case("acdc")):
@@ -348,6 +350,7 @@ def deepmind(monkeypatch):
     return revived_surface_distance(monkeypatch)
 
 
+@large
 class TestPeers:
     @pytest.mark.parametrize(("seed", "shape", "spacing_mm"), PAIRS)
     def test_monai(self, monai, seed, shape, spacing_mm):
@@ -399,7 +402,7 @@ class TestPeers:
         means = deepmind.compute_average_surface_distance(theirs)
         assert assd(found) == pytest.approx(np.average(means, weights=areas), abs=1e-9)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(seed=st.integers(0, 2**32), planar=st.booleans(), rate=st.sampled_from([0.05, 0.3, 0.7]))
     def test_surface_distance_hd95_of_noise(self, seed, planar, rate):
         random = np.random.default_rng(seed)
@@ -427,6 +430,7 @@ class TestPeers:
             assert corner_lengths(spacing_mm[1:])[code & 15 | code % 16 * 16] == lengths[np.dot(flat, bits[:4])]
 
 
+@large
 def test_threads_change_no_bit():
     random = np.random.default_rng(6)
     from scipy.ndimage import zoom
@@ -446,6 +450,7 @@ def test_threads_change_no_bit():
                     assert ours is None or ours.tobytes() == theirs.tobytes()
 
 
+@large
 def test_memory_stays_far_below_a_distance_map():
     reference = labels_of(box((128, 256, 256), (40, 60), (50, 90), (60, 100)))
     prediction = labels_of(box((128, 256, 256), (41, 62), (50, 92), (58, 100)))

@@ -14,19 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import float64, int32, int64, uint64, void
 from numpy.typing import NDArray
 
-from calibeval.metrics._kernels.surfaces import (
-    NEW_WORDS,
-    Word,
-    Words,
-    inlined,
-    kernel,
-    spliced,
-    zeros_above,
-    zeros_below,
-)
+from calibeval.metrics._kernels.compiling import helper, kernel
+from calibeval.metrics._kernels.surfaces import NEW_WORDS, Word, Words, zeros_above, zeros_below
 
 Float = NDArray[np.float64]
 Index = NDArray[np.signedinteger[Any]]
@@ -39,11 +31,10 @@ _NOWHERE = 1 << 30  # a position farther away than any image is wide, twice over
 _PATIENCE = 8  # after so many queries in a row without a near target, in one column of words,
 _RETRY = 256  # only each so-manieth is tried: the others are far as well, or lose nothing but time
 
-_FLOATS = types.float64[::1]
-_INDICES = types.int64[::1]
+_FLOATS, _INDICES = float64[::1], int64[::1]
 
 
-@spliced
+@helper(inline="always")
 def _window(row: Words, x: int) -> Word:
     """Give the 64 bits around x: bit 32 is x itself."""
     start = x + REACH  # the row's zero word in front shifts it by 64
@@ -52,7 +43,7 @@ def _window(row: Words, x: int) -> Word:
     return bits
 
 
-@spliced
+@helper(inline="always")
 def _nearest_in_rows(
     target: Words,
     z: int,
@@ -78,7 +69,7 @@ def _nearest_in_rows(
     return best
 
 
-@kernel(types.int64(*[NEW_WORDS] * 2, *[_INDICES] * 2, *[_FLOATS] * 2, types.float64, _INDICES, NEW_WORDS, _FLOATS))
+@kernel(int64(*[NEW_WORDS] * 2, *[_INDICES] * 2, *[_FLOATS] * 2, float64, _INDICES, NEW_WORDS, _FLOATS))
 def near_distances(
     query: Words,
     target: Words,
@@ -132,7 +123,7 @@ def near_distances(
     return left
 
 
-@spliced
+@helper(inline="always")
 def _last_before(row: Words, x: int) -> int:
     """Give the position of the last bit at or before x, or -_NOWHERE."""
     word = (x >> 6) + 1
@@ -146,7 +137,7 @@ def _last_before(row: Words, x: int) -> int:
     return -_NOWHERE
 
 
-@spliced
+@helper(inline="always")
 def _first_after(row: Words, x: int) -> int:
     """Give the position of the first bit at or after x, or _NOWHERE."""
     word = (x >> 6) + 1
@@ -160,7 +151,7 @@ def _first_after(row: Words, x: int) -> int:
     return _NOWHERE
 
 
-@inlined
+@helper()
 def _push(envelope: Float, count: int, site: int, height: float, scale: float) -> int:
     """Add the parabola (i - site)^2 / scale + height to a lower envelope; give its new number of pieces.
 
@@ -179,7 +170,7 @@ def _push(envelope: Float, count: int, site: int, height: float, scale: float) -
     return count + 1
 
 
-@spliced
+@helper(inline="always")
 def _enqueue(pending: Words, w: int, masks: Words, queue: Index) -> tuple[int, Word]:
     """List the non-zero pending words with their (z, y), in order of (y, z); give their number and their union."""
     slices, rows, _ = pending.shape
@@ -194,7 +185,7 @@ def _enqueue(pending: Words, w: int, masks: Words, queue: Index) -> tuple[int, W
     return waiting, columns
 
 
-@spliced
+@helper(inline="always")
 def _transform_column(
     target: Words,
     extents: Index,
@@ -229,7 +220,7 @@ def _transform_column(
             squared[y, z] = ((y - envelope[0, k]) * steps[1]) ** 2 + envelope[1, k] if count else np.inf
 
 
-@spliced
+@helper(inline="always")
 def _rank(word: Word, bit: Word) -> int:
     """Count the bits of a word below a bit."""
     below = word & (bit - _ONE)
@@ -240,7 +231,7 @@ def _rank(word: Word, bit: Word) -> int:
     return count
 
 
-@spliced
+@helper(inline="always")
 def _resolve_column(
     query: Words,
     starts: Index,
@@ -270,14 +261,14 @@ def _resolve_column(
 
 
 @kernel(
-    types.void(
+    void(
         *[NEW_WORDS] * 3,
-        types.int64[:, :, ::1],
-        types.int64[:, ::1],
+        int64[:, :, ::1],
+        int64[:, ::1],
         _FLOATS,
-        types.uint64[::1],
-        types.int32[:, ::1],
-        *[types.float64[:, ::1]] * 2,
+        uint64[::1],
+        int32[:, ::1],
+        *[float64[:, ::1]] * 2,
         _FLOATS,
     )
 )

@@ -13,13 +13,19 @@ vectorise where minima of floats do not: hence the `bits` arguments. Every kerne
 from __future__ import annotations
 
 import math
-from functools import cache
-from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
+from numba import boolean, float32, float64, int32, int64, uint8, void
+from numpy.typing import NDArray
 
-from calibeval.metrics._kernels.labels import BLOCK, IGNORED, block_label_types, compile_kernel, exact, inner, read_only
+from calibeval.metrics._kernels.compiling import helper, kernel, read_only
+from calibeval.metrics._kernels.labels import BLOCK, IGNORED, INDEX, LABEL_BLOCKS, Index, Labels, Sets
+
+Values = NDArray[np.float32] | NDArray[np.float64]
+Bits = NDArray[np.int32] | NDArray[np.int64]
+Single = NDArray[np.float32]
+Float = NDArray[np.float64]
+Codes = NDArray[np.int32]
 
 DECIDED = 0.9  # no other class can reach this much where the classes sum to 1
 _MIXED = -1  # the labels of a block do not agree
@@ -37,45 +43,18 @@ _FEW_CELLS = 10  # edges between a block's extremes, up to which comparing with 
 _FLUSHED_TOGETHER = 3  # blocks, of which a lane takes a quarter: 192 voxels, and 3 of a last block
 
 
-class Kernels(NamedTuple):
-    """The compiled functions for one dtype of probabilities."""
+_ANY_ORDER = {"reassoc", "contract", "nsz"}  # lets sums vectorise; NaN and infinity keep their meaning
+_inner = helper(fastmath=_ANY_ORDER)
 
-    scan: Any
-    add_plane: Any
-    update_largest: Any
-
-
-@cache
-def kernels(dtype: str) -> Kernels:
-    """Compile (or load from numba's cache) the kernels for `float32` or `float64` probabilities."""
-    values, bits = _value_types(dtype)
-    value_bits = read_only(bits)
-    histogram = (read_only(nb.float32), nb.float32, nb.int64[:, ::1], nb.float64[:, ::1])
-    largest = (read_only(nb.int64), bits[::1], nb.uint8[::1], bits[::1], nb.uint8[::1])
-    plane = (values, values, values, read_only(nb.float64), *block_label_types(), nb.int64, nb.boolean)
-    return Kernels(
-        scan=compile_kernel(_scan, values, value_bits, bits[::1], bits[::1], nb.float64[::1]),
-        add_plane=compile_kernel(_add_plane, *plane, *histogram),
-        update_largest=compile_kernel(_update_largest, value_bits, nb.int64, value_bits, value_bits, bits, *largest),
-    )
-
-
-@cache
-def proper_scores(dtype: str) -> Any:
-    """Compile (or load) the sums behind Brier score and NLL, which few runs ask for."""
-    values, _ = _value_types(dtype)
-    sums = nb.float64[::1]
-    return compile_kernel(_proper_scores, values, *block_label_types(), nb.int64, nb.float64, sums, sums)
-
-
-def _value_types(dtype: str) -> tuple[Any, Any]:
-    return (read_only(nb.float32), nb.int32) if dtype == "float32" else (read_only(nb.float64), nb.int64)
+_SUMS, _HISTOGRAM = float64[::1], (int64[:, ::1], float64[:, ::1])
+_TYPES = ((read_only(float32), int32), (read_only(float64), int64))  # of probabilities, and of their bits
 
 
 # --- planes ----------------------------------------------------------------------------------------------------------
 
 
-def _scan(values, bits, low, high, sums):
+@kernel(*(void(p, read_only(b), b[::1], b[::1], _SUMS) for p, b in _TYPES), fastmath=_ANY_ORDER)
+def scan(values: Values, bits: Bits, low: Bits, high: Bits, sums: Float) -> None:
     """Write each block's smallest and largest value (as bits) and its sum."""
     for block in range(low.size):
         part = values[block * BLOCK : (block + 1) * BLOCK]
@@ -91,13 +70,33 @@ def _scan(values, bits, low, high, sums):
         sums[block] = total
 
 
-def _add_plane(
-    values, low, high, sums, labels, label_low, label_high, present, c, flip, edges, threshold, count, total
-):
+@kernel(
+    *(
+        void(p, p, p, read_only(float64), *LABEL_BLOCKS, int64, boolean, read_only(float32), float32, *_HISTOGRAM)
+        for p, _ in _TYPES
+    ),
+    fastmath=_ANY_ORDER,
+)
+def add_plane(
+    values: Values,
+    low: Values,
+    high: Values,
+    sums: Float,
+    labels: Labels,
+    label_low: Labels,
+    label_high: Labels,
+    present: Sets,
+    c: int,
+    flip: bool,
+    edges: Single,
+    threshold: np.float32,
+    count: Index,
+    total: Float,
+) -> None:
     """Add one plane to the histogram of (p, y = c), or with `flip` of (1 - p, y != c).
 
-    `low`, `high` and `sums` are the blocks of `_scan`; `label_low`, `label_high` and `present` those of
-    `_label_blocks`. `edges` are 0, 1/M, ..., 1 and, among them, `threshold`, which is infinite when there is none.
+    `low`, `high` and `sums` are the blocks of `scan`; `label_low`, `label_high` and `present` those of
+    `label_blocks`. `edges` are 0, 1/M, ..., 1 and, among them, `threshold`, which is infinite when there is none.
     """
     value, key, code = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     bits, rest = value.view(np.int64), np.empty(BLOCK, np.float64)
@@ -136,8 +135,8 @@ def _add_plane(
     _flush(sums_of_bits, count, total)
 
 
-@exact
-def _find_rests(part, flip, value, key, edge, rest):
+@helper()
+def _find_rests(part: Values, flip: bool, value: Float, key: Single, edge: np.float32, rest: Float) -> None:
     """Write what rounding to the unit of the sums took from values up to an edge; this must not be reordered."""
     start, sign = (1.0, -1.0) if flip else (0.0, 1.0)
     for i in range(part.size):
@@ -145,8 +144,8 @@ def _find_rests(part, flip, value, key, edge, rest):
         rest[i] = p - (value[i] - _UNIT) if key[i] <= edge else 0.0
 
 
-@inner
-def _add_rests(rest, label, c, flip, total):
+@_inner
+def _add_rests(rest: Float, label: Labels, c: int, flip: bool, total: Float) -> None:
     """Add the rests to the totals of cell 1."""
     hits = misses = 0.0
     for i in range(label.size):
@@ -156,8 +155,10 @@ def _add_rests(rest, label, c, flip, total):
     total[1 if flip else 0, 1] += misses
 
 
-@inner
-def _add_cell_by_cell(key, bits, size, edges, first, last, count, total):
+@_inner
+def _add_cell_by_cell(
+    key: Single, bits: Index, size: int, edges: Single, first: np.int32, last: np.int32, count: Index, total: Float
+) -> None:
     """Add the voxels of one target, cell by cell, as differences of what lies above one edge and above the next."""
     above = np.int64(0)
     for i in range(size):
@@ -174,18 +175,18 @@ def _add_cell_by_cell(key, bits, size, edges, first, last, count, total):
     total[last] += _total_of(above)
 
 
-@inner
-def _count_of(bits):
+@_inner
+def _count_of(bits: np.int64) -> np.int64:
     return ((bits >> 52) * _COUNT_FACTOR) & 0xFFF
 
 
-@inner
-def _total_of(bits):
+@_inner
+def _total_of(bits: np.int64) -> np.float64:
     return np.float64(bits & 0xFFFFFFFFFFFFF) * _RESOLUTION
 
 
-@inner
-def _find_target(label_low, label_high, present, c):
+@_inner
+def _find_target(label_low: np.uint8, label_high: np.uint8, present: Sets, c: int) -> int:
     """1 or 0 when y = c holds or fails for all labels of a block, else `_MIXED`."""
     if label_high == IGNORED:
         return _MIXED
@@ -194,8 +195,8 @@ def _find_target(label_low, label_high, present, c):
     return 0
 
 
-@inner
-def _cell(value, bins, threshold):
+@_inner
+def _cell(value: np.float64, bins: np.float32, threshold: np.float32) -> np.int32:
     """Index of the cell that holds a value: the number of edges, the threshold among them, below it.
 
     The product may be rounded to the wrong side of an edge, but by one cell at most; the quotients are the edges.
@@ -208,8 +209,8 @@ def _cell(value, bins, threshold):
     return k + (np.int32(1) if key > threshold else np.int32(0))
 
 
-@inner
-def _take(part, flip, value, key):
+@_inner
+def _take(part: Values, flip: bool, value: Float, key: Single) -> None:
     """Take a block's values, or 1 - them: as `_UNIT` + float64, and as float32 for the comparison with edges."""
     start, sign = (1.0, -1.0) if flip else (0.0, 1.0)
     for i in range(part.size):
@@ -218,8 +219,8 @@ def _take(part, flip, value, key):
         value[i] = p + _UNIT
 
 
-@inner
-def _find_cells(key, size, bins, threshold, code):
+@_inner
+def _find_cells(key: Single, size: int, bins: np.float32, threshold: np.float32, code: Codes) -> None:
     """The same as `_cell` for a whole block, in a form that vectorises; divides only where a value is near an edge."""
     if _find_cells_off_edges(key, size, bins, code):
         for i in range(size):
@@ -232,8 +233,8 @@ def _find_cells(key, size, bins, threshold, code):
             code[i] += np.int32(1) if key[i] > threshold else np.int32(0)
 
 
-@inner
-def _find_cells_off_edges(key, size, bins, code):
+@_inner
+def _find_cells_off_edges(key: Single, size: int, bins: np.float32, code: Codes) -> bool:
     """Cells of values that are no nearer to an edge k/M than rounding, or 0, or 1; whether there are any others."""
     below, above = bins * np.float32(1 - 2**-21), bins * np.float32(1 + 2**-21)
     last = bins - np.float32(0.5)
@@ -242,19 +243,19 @@ def _find_cells_off_edges(key, size, bins, code):
         k = np.int32(key[i] * below)
         differ |= k ^ np.int32(min(key[i] * above, last))
         code[i] = k + (np.int32(1) if key[i] > np.float32(0) else np.int32(0))
-    return differ != 0
+    return bool(differ != 0)
 
 
-@inner
-def _add_targets(label, c, flip, cells, code):
+@_inner
+def _add_targets(label: Labels, c: int, flip: bool, cells: int, code: Codes) -> None:
     """Add to each cell the offset of its histogram: target 0, target 1, or voxels that count nowhere."""
     hit, miss, nowhere = np.int32(0 if flip else cells), np.int32(cells if flip else 0), np.int32(2 * cells)
     for i in range(label.size):
         code[i] = nowhere if label[i] == IGNORED else code[i] + (hit if label[i] == c else miss)
 
 
-@inner
-def _add_voxels(code, offset, bits, size, sums):
+@_inner
+def _add_voxels(code: Codes, offset: int, bits: Index, size: int, sums: Index) -> None:
     """Add each voxel's bits to its cell; several lanes, so that neighbours of one cell do not wait for each other."""
     whole = size - size % _LANES
     for start in range(0, whole, _LANES):
@@ -264,8 +265,8 @@ def _add_voxels(code, offset, bits, size, sums):
         sums[0, offset + code[i]] += bits[i]
 
 
-@inner
-def _flush(sums, count, total):
+@_inner
+def _flush(sums: Index, count: Index, total: Float) -> None:
     """Read counts and totals out of the sums of bits, and clear these."""
     cells = count.shape[1]
     for lane in range(_LANES):
@@ -280,7 +281,24 @@ def _flush(sums, count, total):
 # --- largest class ---------------------------------------------------------------------------------------------------
 
 
-def _update_largest(bits, c, low, high, decided, rows, largest, argument, largest_low, state):
+@kernel(
+    *(
+        void(read_only(b), int64, read_only(b), read_only(b), b, INDEX, b[::1], uint8[::1], b[::1], uint8[::1])
+        for _, b in _TYPES
+    )
+)
+def update_largest(
+    bits: Bits,
+    c: int,
+    low: Bits,
+    high: Bits,
+    decided: int,
+    rows: Index,
+    largest: Bits,
+    argument: Labels,
+    largest_low: Bits,
+    state: Labels,
+) -> None:
     """Keep each voxel's largest value so far (as bits) and its class; the first maximum wins.
 
     `state` of a block becomes 1 when this plane decides it, every value being above `decided`, and 2 after that. The
@@ -314,7 +332,18 @@ def _update_largest(bits, c, low, high, decided, rows, largest, argument, larges
         largest_low[block] = smallest
 
 
-def _proper_scores(values, labels, label_low, label_high, present, c, clip, squared_error, log_loss):
+@kernel(*(void(p, *LABEL_BLOCKS, int64, float64, _SUMS, _SUMS) for p, _ in _TYPES), fastmath=_ANY_ORDER)
+def proper_scores(
+    values: Values,
+    labels: Labels,
+    label_low: Labels,
+    label_high: Labels,
+    present: Sets,
+    c: int,
+    clip: float,
+    squared_error: Float,
+    log_loss: Float,
+) -> None:
     """Add the plane's squared errors (p_c - [y = c])^2 and, where y = c, -log max(p_c, clip)."""
     squares = 0.0
     logs = 0.0

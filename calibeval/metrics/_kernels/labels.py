@@ -1,68 +1,29 @@
-"""Compiled loops over label maps, and how all loops behind `statistics` are compiled.
+"""Compiled loops over label maps: what `statistics` knows of labels.
 
-Voxels are handled in blocks of `BLOCK`, and a block whose labels agree costs next to nothing. Kernels have one fixed
-signature each and are kept on disk; they release the GIL.
+Voxels are handled in blocks of `BLOCK`, and a block whose labels agree costs next to nothing.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, NamedTuple
-
-import numba as nb
 import numpy as np
+from numba import boolean, int64, uint8, uint64, void
+from numpy.typing import NDArray
 
-from calibeval.metrics._kernels.setup import provide_kernel_cache
+from calibeval.metrics._kernels.compiling import helper, kernel, read_only
+
+Labels = NDArray[np.uint8]
+Sets = NDArray[np.uint64]
+Index = NDArray[np.int64]
 
 BLOCK = 256
 IGNORED = 255  # label of voxels that count nowhere
 
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "nsz"},  # lets sums vectorise; NaN and infinity keep their meaning
-}
-inner = nb.njit(**_OPTIONS)
-exact = nb.njit(**{**_OPTIONS, "fastmath": False})
+LABELS, INDEX = read_only(uint8), read_only(int64)
+LABEL_BLOCKS = (LABELS, LABELS, LABELS, read_only(uint64, 2))  # labels and what `label_blocks` writes
 
 
-class LabelKernels(NamedTuple):
-    """The compiled functions that see only labels."""
-
-    label_blocks: Any
-    count_pairs: Any
-    match: Any
-
-
-@cache
-def label_kernels() -> LabelKernels:
-    """Compile (or load) the kernels on labels."""
-    labels, out = read_only(nb.uint8), nb.uint8[::1]
-    return LabelKernels(
-        label_blocks=compile_kernel(_label_blocks, labels, out, out, nb.uint64[:, ::1]),
-        count_pairs=compile_kernel(_count_pairs, labels, labels, labels, labels, nb.int64[:, ::1]),
-        match=compile_kernel(_match, labels, labels, read_only(nb.int64), read_only(nb.int64), nb.boolean, out),
-    )
-
-
-def compile_kernel(function: Any, *signature: Any) -> Any:
-    """Compile a function for one signature, or load it from numba's cache."""
-    provide_kernel_cache()
-    return nb.njit(nb.void(*signature), cache=True, **_OPTIONS)(function)
-
-
-def read_only(scalar: Any) -> Any:
-    """A contiguous array type that accepts memory maps and ordinary arrays alike."""
-    return nb.types.Array(scalar, 1, "C", readonly=True)
-
-
-def block_label_types() -> tuple[Any, ...]:
-    """Types of labels and of what `label_blocks` writes."""
-    labels = read_only(nb.uint8)
-    return labels, labels, labels, nb.types.Array(nb.uint64, 2, "C", readonly=True)
-
-
-def _label_blocks(labels, low, high, present):
+@kernel(void(LABELS, uint8[::1], uint8[::1], uint64[:, ::1]))
+def label_blocks(labels: Labels, low: Labels, high: Labels, present: Sets) -> None:
     """Write each block's smallest and largest label, and the set of its labels as 256 bits."""
     for block in range(low.size):
         part = labels[block * BLOCK : (block + 1) * BLOCK]
@@ -74,8 +35,8 @@ def _label_blocks(labels, low, high, present):
             present[block, part[i] >> 6] |= np.uint64(1) << np.uint64(part[i] & 63)
 
 
-@inner
-def _label_range(part):
+@helper()
+def _label_range(part: Labels) -> tuple[np.uint8, np.uint8]:
     smallest = largest = part[0]
     for i in range(part.size):
         smallest = min(smallest, part[i])
@@ -83,7 +44,8 @@ def _label_range(part):
     return smallest, largest
 
 
-def _count_pairs(labels, predicted, low, high, confusion):
+@kernel(void(*[LABELS] * 4, int64[:, ::1]))
+def count_pairs(labels: Labels, predicted: Labels, low: Labels, high: Labels, confusion: Index) -> None:
     """Add the confusion matrix of two label maps; rows are `labels`."""
     for block in range(low.size):
         if low[block] == IGNORED:
@@ -100,7 +62,8 @@ def _count_pairs(labels, predicted, low, high, confusion):
                 confusion[reference[i], part[i]] += 1
 
 
-def _match(predicted, labels, blocks, rows, foreground, match):
+@kernel(void(LABELS, LABELS, INDEX, INDEX, boolean, uint8[::1]))
+def match(predicted: Labels, labels: Labels, blocks: Index, rows: Index, foreground: bool, matches: Labels) -> None:
     """Write the agreement of the listed blocks into these rows: 1, 0, or 255 where a voxel does not count.
 
     `foreground` leaves out voxels with label 0.
@@ -108,7 +71,7 @@ def _match(predicted, labels, blocks, rows, foreground, match):
     for place in range(blocks.size):
         start = blocks[place] * BLOCK
         part, label = predicted[start : start + BLOCK], labels[start : start + BLOCK]
-        right = match[rows[place] * BLOCK : rows[place] * BLOCK + part.size]
+        right = matches[rows[place] * BLOCK : rows[place] * BLOCK + part.size]
         for i in range(right.size):
             right[i] = np.uint8(1) if part[i] == label[i] else np.uint8(0)
         for i in range(right.size):

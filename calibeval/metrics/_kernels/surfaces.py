@@ -11,29 +11,20 @@ corner of voxel (z, y, x), and each axis has one element more than voxels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
-from numba import types
+from numba import boolean, int64, uint8, uint64, void
 from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
 from numpy.typing import NDArray
 
-from calibeval.metrics._kernels.setup import provide_kernel_cache
+from calibeval.metrics._kernels.compiling import helper, kernel, read_only
+from calibeval.metrics._kernels.startup import compiler_is_off
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Labels = NDArray[np.uint8]
 Words = NDArray[np.uint64]
 Word = np.uint64
 Boxes = NDArray[np.int64]
 
-# Arguments that a kernel only reads are declared read-only: one compiled version then takes both kinds of array.
-LABELS = types.Array(types.uint8, 3, "C", readonly=True)
-LABEL_ROW = types.Array(types.uint8, 1, "C", readonly=True)
-WORDS = types.Array(types.uint64, 3, "C", readonly=True)
-NEW_WORDS = types.uint64[:, :, ::1]
-BOXES = types.int64[:, ::1]
+LABELS, LABEL_ROW, WORDS, NEW_WORDS = read_only(uint8, 3), read_only(uint8), read_only(uint64, 3), uint64[:, :, ::1]
 
 _ONE = np.uint64(1)
 _LOWEST_BITS = np.uint64(0x0101010101010101)  # of each of eight bytes
@@ -41,46 +32,30 @@ _LOW_BITS = np.uint64(0x7F7F7F7F7F7F7F7F)
 _GATHER = np.uint64(0x0102040810204080)  # multiplied by eight bytes of 0 or 1, leaves them as bits in the top byte
 
 
-# Kernels allocate nothing, so arrays need no reference counts (`_nrt`): counting cost more than the loops did.
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+if compiler_is_off():
+
+    def zeros_below(word: Word) -> int:
+        """Count the zeros below the lowest bit of a word; 64 without a bit."""
+        return (int(word) & -int(word)).bit_length() - 1 if word else 64
+
+    def zeros_above(word: Word) -> int:
+        """Count the zeros above the highest bit of a word; 64 without a bit."""
+        return 64 - int(word).bit_length()
+
+else:
+
+    @helper()
+    def zeros_below(word: Word) -> int:
+        """Count the zeros below the lowest bit of a word; 64 without a bit."""
+        return np.int64(trailing_zeros(word))  # type: ignore[call-arg, return-value]
+
+    @helper()
+    def zeros_above(word: Word) -> int:
+        """Count the zeros above the highest bit of a word; 64 without a bit."""
+        return np.int64(leading_zeros(word))  # type: ignore[call-arg, return-value]
 
 
-def kernel(signature: Any) -> Callable[[Function], Function]:
-    """Compile for exactly one signature, once per machine, without holding the interpreter's lock."""
-    provide_kernel_cache()
-
-    def compile_(function: Function) -> Function:
-        compiled: Function = numba.njit(signature, cache=True, **_OPTIONS)(function)
-        return compiled
-
-    return compile_
-
-
-def inlined(function: Function) -> Function:
-    """Make a helper of the kernels."""
-    helper: Function = numba.njit(**_OPTIONS)(function)
-    return helper
-
-
-def spliced(function: Function) -> Function:
-    """Make a helper that is copied into the one kernel that calls it: it then compiles only once."""
-    helper: Function = numba.njit(inline="always", **_OPTIONS)(function)
-    return helper
-
-
-@inlined
-def zeros_below(word: Word) -> int:
-    """Count the zeros below the lowest bit of a word; 64 without a bit."""
-    return np.int64(trailing_zeros(word))  # type: ignore[call-arg, return-value]
-
-
-@inlined
-def zeros_above(word: Word) -> int:
-    """Count the zeros above the highest bit of a word; 64 without a bit."""
-    return np.int64(leading_zeros(word))  # type: ignore[call-arg, return-value]
-
-
-@spliced
+@helper(inline="always")
 def _is_blank(row: Labels) -> bool:
     seen = np.uint8(0)
     for x in range(row.size):
@@ -88,7 +63,7 @@ def _is_blank(row: Labels) -> bool:
     return bool(seen == 0)
 
 
-@spliced
+@helper(inline="always")
 def _compare(differs: Labels, row: Labels, other: Labels, offset: int) -> None:
     """Make differs[x] non-zero where row[x] and other[x + offset] differ; voxels outside the image are 0."""
     count = row.size
@@ -104,7 +79,7 @@ def _compare(differs: Labels, row: Labels, other: Labels, offset: int) -> None:
         differs[count - 1] |= row[count - 1]
 
 
-@spliced
+@helper(inline="always")
 def _compare_neighbours(
     differs: Labels, labels: Labels, outside: Labels, z: int, y: int, depth: int, reach: int, connectivity: int
 ) -> None:
@@ -120,8 +95,8 @@ def _compare_neighbours(
                     _compare(differs, row, other, dx)
 
 
-@spliced
-def _pack(eights: Words, words: Words) -> None:
+@helper(inline="always")
+def pack(eights: Words, words: Words) -> None:
     """Turn non-zero bytes, eight in a word, into bits."""
     for w in range(words.size):
         word = np.uint64(0)
@@ -133,7 +108,7 @@ def _pack(eights: Words, words: Words) -> None:
         words[w] = word
 
 
-@spliced
+@helper(inline="always")
 def _extend_boxes(words: Words, labels: Labels, z: int, y: int, sides: int, depth: int, boxes: Boxes) -> None:
     """Extend the boxes of the classes at the elements of a row.
 
@@ -154,11 +129,7 @@ def _extend_boxes(words: Words, labels: Labels, z: int, y: int, sides: int, dept
                     box[3], box[4], box[5] = max(box[3], z), max(box[4], y), max(box[5], x)
 
 
-@kernel(
-    types.void(
-        LABELS, LABEL_ROW, types.boolean, *[types.int64] * 4, types.uint8[::1], types.uint64[::1], NEW_WORDS, BOXES
-    )
-)
+@kernel(void(LABELS, LABEL_ROW, boolean, *[int64] * 4, uint8[::1], uint64[::1], NEW_WORDS, int64[:, ::1]))
 def mark_surfaces(
     labels: Labels,
     outside: Labels,
@@ -201,11 +172,11 @@ def mark_surfaces(
                 for x in range(columns):
                     differs[x] = differs[x] if labels[z, y, x] != 0 else np.uint8(0)
                 differs[columns] = 0
-            _pack(eights, bits[z, y])
+            pack(eights, bits[z, y])
             _extend_boxes(bits[z, y], labels, z, y, 1 + corners, depth, boxes)
 
 
-@spliced
+@helper(inline="always")
 def _corner_code(labels: Labels, label: int, depth: int, z: int, y: int, x: int) -> int:
     """Give bit 4 i + 2 j + k for voxel (z - 1 + i, y - 1 + j, x - 1 + k) of the class, the voxels around a corner."""
     code = 0
@@ -219,9 +190,7 @@ def _corner_code(labels: Labels, label: int, depth: int, z: int, y: int, x: int)
     return code
 
 
-@kernel(
-    types.int64(LABELS, types.int64, types.boolean, types.int64, WORDS, *[types.int64] * 3, NEW_WORDS, types.uint8[::1])
-)
+@kernel(int64(LABELS, int64, boolean, int64, WORDS, *[int64] * 3, NEW_WORDS, uint8[::1]))
 def select_class(
     labels: Labels,
     label: int,
