@@ -17,6 +17,7 @@ from calibeval.ranking.design import Blocks, Design, by_data_set, case_blocks, m
 from calibeval.ranking.empty_rules import apply_empty_rule, has_empty_masks
 from calibeval.ranking.friedman import Friedman, friedman_test
 from calibeval.ranking.inputs import Tables, differing, read_inputs, refuse_unequal
+from calibeval.ranking.limits import notes_of, printed_ranks_notes, warnings_of
 from calibeval.ranking.posthoc import against_control, posthoc_tests
 from calibeval.ranking.result import Comparison, Ranking, RankSettings
 from calibeval.ranking.schemes import MeanRanks, Plan, Tick, bootstrap_draws, make_blocks, mean_ranks
@@ -30,7 +31,7 @@ from calibeval.ranking.stability import (
     make_order,
     paired_effects,
 )
-from calibeval.ranking.verdict import notes_of, printed_ranks_notes, verdict_of, warnings_of
+from calibeval.ranking.verdict import verdict_of
 from calibeval.signature import Signature
 
 Progress = Callable[[str, int, int], None]  # step, done, in all
@@ -60,7 +61,8 @@ def rank_tables(
     held, applied = _with_empty_rule(tables, settings.empty)
     metrics = choose_metrics(held, settings.metrics)
     refuse_unequal(tables.sources, metrics)
-    refuse_unheld(tables, dict(settings.direction))
+    refuse_unheld(tables, dict(settings.direction), "--direction")
+    refuse_unheld(tables, dict(settings.min_effect), "--min-effect")
     scores = make_scores(held, metrics, choose_directions(metrics, dict(settings.direction)))
     if len(scores.methods) < 2:
         raise UsageError(f"There is nothing to compare: the only method is {scores.methods[0]!r}.")
@@ -87,7 +89,7 @@ def _analyse(
     draws = bootstrap_draws(design.strata, settings.bootstrap if resampled else 0, settings.seed)
     overall, per_metric = _orders(design, settings, draws, tick("bootstrap"))
     blocks = make_blocks(design, plan.kind)
-    posthoc = posthoc_tests(blocks, alpha)
+    posthoc = posthoc_tests(blocks, alpha, settings.seed)
     clusters = blocks if plan.kind == "case" else case_blocks(by_data_set(design))
     return Ranking(
         settings=settings,
@@ -100,7 +102,7 @@ def _analyse(
         friedman=friedman_test(blocks, settings.seed, tick("permutations")),
         metric_friedman=_metric_tests(design, settings, tick),
         posthoc=posthoc,
-        independent=posthoc if plan.kind == "case" else posthoc_tests(clusters, alpha),
+        independent=posthoc if plan.kind == "case" else posthoc_tests(clusters, alpha, settings.seed),
         control=_compare_control(settings, scores.methods, clusters),
         effects=tuple(paired_effects(design, scores.better, alpha)),
         tau=_tau_interval(overall, alpha),
@@ -167,9 +169,20 @@ def _with_empty_rule(tables: Tables, rule: str | None) -> tuple[Tables, tuple[st
 
 
 def _alternatives(tables: Tables, held: Tables, ranking: Ranking, tick: Tick) -> Iterator[Alternative]:
+    yield from _other_schemes(ranking)
     yield from leave_one_out(ranking.design, ranking.overall.mean_rank, _plan(ranking.settings), tick)
     yield from _other_rules(tables, ranking)
     yield from _other_definitions(held, ranking)
+
+
+def _other_schemes(ranking: Ranking) -> Iterator[Alternative]:
+    """The order by ranks instead of averages, or the other way round, where cases are ranked."""
+    if not ranking.scores.has_cases:
+        return
+    for scheme in ("rank-then-aggregate", "aggregate-then-rank"):
+        if scheme != ranking.settings.scheme:
+            means = mean_ranks(ranking.design, _plan(ranking.settings)._replace(scheme=scheme)).overall[0]
+            yield compare_orders(("scheme", scheme), ranking.overall.mean_rank, means, ranking.methods)
 
 
 def _other_rules(tables: Tables, ranking: Ranking) -> Iterator[Alternative]:

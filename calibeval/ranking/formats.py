@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from calibeval._version import __version__
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.verdict import p_text, rank_text, units_text
+from calibeval.ranking.words import p_text, rank_text, test_name, units_text
 from calibeval.wording import count_of
 
 _COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
@@ -139,13 +139,24 @@ def test_lines(ranking: Ranking) -> list[str]:
         f"Kendall W {_number(test.kendall_w)}",
         f"Permutation p {p_text(test.permutation.p)}; cluster-permutation p {p_text(test.cluster_permutation.p)} "
         f"({'exact' if test.cluster_permutation.exact else 'sampled'}, {units_text(ranking)})",
-        f"Nemenyi CD {ranking.posthoc.cd:.2f} at {ranking.settings.alpha:g} for {count_of(test.n_blocks, 'block')}"
-        + ("" if test.n_blocks == test.n_clusters else f", {ranking.independent.cd:.2f} for {units_text(ranking)}"),
+        *_critical_line(ranking),
     ]
     if not math.isnan(ranking.tau[0]):
         mean, low, high = ranking.tau
         lines.append(f"Kendall's tau of bootstrap orders to this one: {mean:.2f} ({low:.2f} to {high:.2f})")
     return lines
+
+
+def _critical_line(ranking: Ranking) -> list[str]:
+    """The critical difference of the chosen test, where it has one."""
+    name, test = ranking.settings.posthoc, ranking.friedman
+    critical, independent = ranking.posthoc.critical(name), ranking.independent.critical(name)
+    if math.isnan(critical):
+        return []
+    line = f"{test_name(ranking)}: mean ranks differ from {critical:.2f} on, at {ranking.settings.alpha:g} for "
+    if test.n_blocks == test.n_clusters:
+        return [line + units_text(ranking)]
+    return [line + f"{count_of(test.n_blocks, 'block')}, from {independent:.2f} on for {units_text(ranking)}"]
 
 
 def remarks(ranking: Ranking, notes: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ Nonparametric Statistics" (1999), section 5.8; Kendall and Babington Smith (1939
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import chain, permutations
 from typing import NamedTuple
@@ -123,9 +123,7 @@ def friedman_statistic(scores: Array) -> float:
 def permutation_test(cluster_scores: Array, seed: int, tick: Callable[[int, int], None] | None = None) -> Permutation:
     """Permute the methods' labels within each cluster; the statistic is the sum of squared score totals.
 
-    That statistic orders the arrangements as Friedman's chi2 does, whose other parts no permutation changes. All
-    k!^(clusters-1) arrangements that differ are enumerated when they are at most `EXACT_LIMIT`; otherwise arrangements
-    are sampled and the observed one is counted among them.
+    That statistic orders the arrangements as Friedman's chi2 does, whose other parts no permutation changes.
 
     Args:
         cluster_scores: (clusters, k) scores summed over a cluster's blocks.
@@ -137,31 +135,44 @@ def permutation_test(cluster_scores: Array, seed: int, tick: Callable[[int, int]
     smallest = 1 / math.factorial(k) ** (clusters - 1) if log_arrangements < _LARGEST_LOG else 0.0
     centred = cluster_scores - cluster_scores.mean(axis=1, keepdims=True)
     threshold = float((centred.sum(axis=0) ** 2).sum()) - _TOLERANCE * max(1.0, float((centred**2).sum()))
-    if log_arrangements <= math.log(EXACT_LIMIT) and math.lgamma(k + 1) <= math.log(EXACT_LIMIT):
-        hits, total = _enumerate(centred, threshold)
-        return Permutation(hits / total, True, total, smallest)
-    total = min(max(SAMPLES[0], _SHUFFLES // centred.size), SAMPLES[1])
-    hits = _sample(centred, threshold, total, seed, tick)
-    return Permutation((hits + 1) / (total + 1), False, total, smallest)
+    hits = arrangements = 0
+    for totals in permuted_totals(cluster_scores, seed, tick):
+        hits += int(((totals**2).sum(axis=1) >= threshold).sum())
+        arrangements += len(totals)
+    if is_exact(clusters, k):
+        return Permutation(hits / arrangements, True, arrangements, smallest)
+    return Permutation((hits + 1) / (arrangements + 1), False, arrangements, smallest)
 
 
-def _enumerate(centred: Array, threshold: float) -> tuple[int, int]:
-    """Count the arrangements whose statistic reaches the threshold; the first cluster stays as it is."""
-    if len(centred) == 1:
-        return 1, 1
-    orders = _orders(centred.shape[1])
-    totals = centred[:1]
+def is_exact(clusters: int, k: int) -> bool:
+    """Whether all k!^(clusters-1) arrangements that differ are enumerated: when they are at most `EXACT_LIMIT`."""
+    return max(clusters - 1, 1) * math.lgamma(k + 1) <= math.log(EXACT_LIMIT)
+
+
+def permuted_totals(
+    cluster_scores: Array, seed: int, tick: Callable[[int, int], None] | None = None
+) -> Iterator[Array]:
+    """Totals (some, k) of the centred scores under permutations of the labels within clusters, in parts.
+
+    They are all that differ, the observed one among them, where that is possible (`is_exact`); otherwise a seeded
+    sample, to which the observed one has to be added.
+    """
+    centred = cluster_scores - cluster_scores.mean(axis=1, keepdims=True)
+    if is_exact(*cluster_scores.shape):
+        yield from _enumerate(centred)
+    else:
+        yield from _sample(centred, seed, tick)
+
+
+def _enumerate(centred: Array) -> Iterator[Array]:
+    """Every arrangement once; the first cluster stays as it is, since renaming all methods alike changes nothing."""
+    k, totals = centred.shape[1], centred[:1]
     for scores in centred[1:-1]:
-        totals = (totals[:, None, :] + scores[orders][None, :, :]).reshape(-1, centred.shape[1])
-    last = centred[-1][orders]
-    # |t + l|^2 = |t|^2 + |l|^2 + 2 t.l, and |l|^2 is the same in every order
-    needed = (threshold - (totals**2).sum(axis=1) - (centred[-1] ** 2).sum()) / 2
-    step = max(1, _CHUNK // len(last))
-    hits = sum(
-        int((totals[start : start + step] @ last.T >= needed[start : start + step, None]).sum())
-        for start in range(0, len(totals), step)
-    )
-    return hits, len(totals) * len(last)
+        totals = (totals[:, None, :] + scores[_orders(k)]).reshape(-1, k)
+    last = centred[-1][_orders(k)] if len(centred) > 1 else np.zeros((1, k))
+    step = max(1, _CHUNK // last.size)
+    for start in range(0, len(totals), step):
+        yield (totals[start : start + step, None, :] + last).reshape(-1, k)
 
 
 @lru_cache(maxsize=1)
@@ -171,16 +182,12 @@ def _orders(k: int) -> NDArray[np.int8]:
     return np.fromiter(flat, dtype=np.int8, count=math.factorial(k) * k).reshape(-1, k)
 
 
-def _sample(
-    centred: Array, threshold: float, total: int, seed: int, tick: Callable[[int, int], None] | None = None
-) -> int:
+def _sample(centred: Array, seed: int, tick: Callable[[int, int], None] | None = None) -> Iterator[Array]:
+    total = min(max(SAMPLES[0], _SHUFFLES // centred.size), SAMPLES[1])
     generator = np.random.Generator(np.random.SFC64(seed))  # a third faster here than the default
     step = max(1, _CHUNK // centred.size)
-    hits = 0
     for start in range(0, total, step):
         size = min(step, total - start)
-        shuffled = generator.permuted(np.broadcast_to(centred, (size, *centred.shape)), axis=2)
-        hits += int(((shuffled.sum(axis=1) ** 2).sum(axis=1) >= threshold).sum())
+        yield generator.permuted(np.broadcast_to(centred, (size, *centred.shape)), axis=2).sum(axis=1)
         if tick is not None:
             tick(start + size, total)
-    return hits

@@ -7,6 +7,7 @@ no global state is touched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from calibeval.errors import MissingExtraError, UsageError
 from calibeval.files import atomic_path
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.verdict import p_text, rank_text, test_name, units_text
+from calibeval.ranking.words import p_text, rank_text, test_name, units_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +130,7 @@ def significance_map(ranking: Ranking) -> Figure:
     """Dark where the method of the row is significantly better than that of the column."""
     order, k = ranking.best_first(), len(ranking.methods)
     p = ranking.independent.adjusted(ranking.settings.posthoc)[np.ix_(order, order)]
-    better = ranking.better_than()[np.ix_(order, order)]
+    better = ranking.claims().better[np.ix_(order, order)]
     cell = 0.42 if k <= _ANNOTATED else 0.2
     axes = _panel(cell * k, cell * k)
     shades = np.where(better, 1.0, 0.0)
@@ -253,11 +254,11 @@ def _rank_axis(axes: Axes, low: int, high: int, width: float) -> None:
 
 def _cd_bar(axes: Axes, ranking: Ranking, width: float, rank_width: float) -> None:
     """The critical difference to scale above the axis, if it fits there, and what the bars below mean."""
-    cd = ranking.independent.cd
+    cd = ranking.independent.critical(ranking.settings.posthoc)
     length = rank_width * cd
     text = f"{test_name(ranking)}, {units_text(ranking)}; {_overall(ranking)}"
     y = 0.32
-    if ranking.settings.posthoc == "nemenyi":
+    if not math.isnan(cd):
         text = f"CD {cd:.2f}. {text}"
         if length <= width:
             axes.plot([0, length], [0.4, 0.4], color=ACCENT, lw=2, marker="|", ms=7, clip_on=False)

@@ -13,11 +13,12 @@ from calibeval._version import __version__
 from calibeval.errors import UsageError
 from calibeval.metrics.intervals import SEED
 from calibeval.protocol import EMPTY_RULES
+from calibeval.ranking.claims import Claims, gains_of, least_differences, pair_claims
 from calibeval.ranking.design import Blocks, Design, Missing
 from calibeval.ranking.friedman import Friedman
 from calibeval.ranking.posthoc import POSTHOC, Posthoc
 from calibeval.ranking.schemes import BlockKind, Scheme
-from calibeval.ranking.scores import Array, Scores
+from calibeval.ranking.scores import Array, Better, Scores
 from calibeval.ranking.stability import Alternative, Effect, Order
 from calibeval.signature import Signature
 
@@ -44,6 +45,7 @@ class RankSettings:
         empty: empty rule to apply to the table's statuses; None keeps the table's own.
         alpha: level of tests; intervals cover 1 - alpha.
         posthoc: the test of pairs that the verdict speaks of.
+        min_effect: smallest difference of means that matters, by metric, where it is not the default.
         control: method that the others are compared with; None compares all pairs.
         bootstrap: number of draws; 0 for none.
         seed: of draws and sampled permutations.
@@ -56,7 +58,8 @@ class RankSettings:
     missing: Missing = "error"
     empty: str | None = None
     alpha: float = 0.05
-    posthoc: Literal["nemenyi", "conover", "wilcoxon-holm"] = "nemenyi"
+    posthoc: Literal["permutation", "nemenyi", "conover", "wilcoxon-holm"] = "permutation"
+    min_effect: tuple[tuple[str, float], ...] = ()
     control: str | None = None
     bootstrap: int = 1000
     seed: int = SEED
@@ -71,6 +74,9 @@ class RankSettings:
             raise UsageError(f"--alpha must lie between 0 and 1, not {self.alpha:g}.")
         if self.bootstrap < 0 or self.seed < 0:
             raise UsageError("--bootstrap and --seed must be zero or more.")
+        for name, least in self.min_effect:
+            if not 0 <= least < math.inf:
+                raise UsageError(f"--min-effect {name}={least:g}: expected a difference of 0 or more, in its unit.")
 
 
 class Comparison(NamedTuple):
@@ -148,10 +154,24 @@ class Ranking:
         p = self.independent.adjusted(self.settings.posthoc)
         return np.asarray((p < self.settings.alpha) & (self.friedman.cluster_permutation.p < self.settings.alpha))
 
-    def better_than(self) -> NDArray[np.bool_]:
-        """Pairs (k, k) in which the first method may be called better than the second."""
-        means = self.block_ranks
-        return np.asarray(self.significant() & (means[:, None] < means))
+    @property
+    def better(self) -> dict[str, Better]:
+        """Direction of each metric."""
+        return dict(zip(self.scores.metrics, self.scores.better, strict=True))
+
+    @property
+    def least_differences(self) -> dict[str, float]:
+        """Smallest difference of means that matters, by metric."""
+        return least_differences(self.scores.metrics, dict(self.settings.min_effect))
+
+    def gains(self) -> Array:
+        """Mean paired gains (m, k, k) of the first method over the second."""
+        return gains_of(self.effects, self.better, self.methods)
+
+    def claims(self) -> Claims:
+        """What may be said of each pair."""
+        favoured = self.significant() & self.independent.favours(self.settings.posthoc)
+        return pair_claims(favoured, self.gains(), np.array(list(self.least_differences.values())))
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON holds it; a number that does not exist is None."""
@@ -161,6 +181,11 @@ class Ranking:
             "design": self._design_dict(),
             "methods": self._methods_dict(self.overall),
             "friedman": _friedman_dict(self.friedman),
+            "permutation": {
+                "cd": self.posthoc.permutation_cd,
+                "alpha": self.settings.alpha,
+                "p": self._pairs(self.posthoc.permutation),
+            },
             "nemenyi": {"cd": self.posthoc.cd, "alpha": self.settings.alpha, "p": self._pairs(self.posthoc.nemenyi)},
             "conover": {
                 "alpha": self.settings.alpha,
@@ -192,6 +217,7 @@ class Ranking:
             "missing": settings.missing,
             "empty": settings.empty,
             "alpha": settings.alpha,
+            "min_effect": self.least_differences,
             "bootstrap": settings.bootstrap,
             "seed": settings.seed,
             "metrics": dict(zip(self.scores.metrics, self.scores.better, strict=True)),

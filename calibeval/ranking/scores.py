@@ -77,8 +77,8 @@ def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
     return tuple(name for name in held if name in chosen)
 
 
-def refuse_unheld(tables: Tables, names: Iterable[str]) -> None:
-    """Refuse a direction of a metric that is not there: most likely its name is mistyped.
+def refuse_unheld(tables: Tables, names: Iterable[str], option: str) -> None:
+    """Refuse an option that names a metric that is not there: most likely its name is mistyped.
 
     Raises:
         UsageError: a name that no table holds.
@@ -86,7 +86,7 @@ def refuse_unheld(tables: Tables, names: Iterable[str]) -> None:
     held = _metrics_held(tables)
     unheld = [name for name in names if registry_name(name) not in held]
     if unheld:
-        raise UsageError(f"--direction speaks of {', '.join(unheld)}, which no input holds. Held: {', '.join(held)}.")
+        raise UsageError(f"{option} speaks of {', '.join(unheld)}, which no input holds. Held: {', '.join(held)}.")
 
 
 def choose_directions(metrics: tuple[str, ...], given: Mapping[str, str]) -> tuple[Better, ...]:

@@ -68,7 +68,7 @@ class Alternative(NamedTuple):
     """The order under one other choice.
 
     Attributes:
-        kind: `without metric`, `without data set`, `without method`, `empty rule` or `definition`.
+        kind: `scheme`, `without metric`, `without data set`, `without method`, `empty rule` or `definition`.
         name: what is left out or put in place.
         kendall_tau: agreement with the full order.
         first: methods in the first place.

@@ -1,131 +1,27 @@
-"""What the numbers allow one to say, in plain sentences, and what limits them.
+"""What the numbers allow one to say, in plain sentences.
 
-Two rules hold every sentence: a difference is claimed only if the cluster-permutation test and the chosen test of
-pairs over independent units both find it; and when no outcome could have been significant, that is said first.
+Three rules hold every sentence: a difference is claimed only if the cluster-permutation test and the chosen test of
+pairs over independent units both find it, in the direction that is claimed; "better" takes a difference that matters in
+some metric and none against it in another (`claims`); and when no outcome could have been significant, that is said
+first. What limits the result stands in `limits`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
-from calibeval.metrics import CAUTIONS
-from calibeval.ranking.inputs import PrintedRanks
-from calibeval.ranking.posthoc import smallest_wilcoxon_holm
+from calibeval.ranking.limits import FEW_UNITS
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.stability import Alternative
-from calibeval.wording import count_of
-
-_NAMED = 6  # names listed before "and N more"
-_FEW_UNITS = 6
-_PRINTED = 0.005 + 1e-9  # half of the last of two printed decimals
-_ORDER_MATTERS = ("empty rule", "definition")
-_DEPENDS = {
-    "without metric": ("The first place hangs on one metric", "without"),
-    "without data set": ("The first place hangs on one data set", "without"),
-    "without method": ("The first place hangs on which other methods are compared", "without"),
-    "empty rule": ("The order depends on the empty rule", "under"),
-    "definition": ("The order depends on the metric's definition", "with"),
-}
-_TESTS = {"nemenyi": "Nemenyi's test", "conover": "Conover's test (Holm)", "wilcoxon-holm": "Wilcoxon's test (Holm)"}
+from calibeval.ranking.words import names, p_text, rank_text, test_name, units_text
 
 
 def verdict_of(ranking: Ranking) -> tuple[str, ...]:
     """The verdict: who is first, whether methods differ, which pairs do, and how stable that is."""
     return tuple(filter(None, (_first(ranking), _difference(ranking), _pairs(ranking), _stability(ranking))))
-
-
-def warnings_of(ranking: Ranking) -> tuple[str, ...]:
-    """What limits the result, apart from what the design already counted."""
-    return tuple(
-        filter(
-            None,
-            (
-                _dependent_blocks(ranking),
-                _all_tied(ranking),
-                _perfect_agreement(ranking),
-                _overall_unattainable(ranking),
-                _cd_unattainable(ranking),
-                _wilcoxon_unattainable(ranking),
-                _few_units(ranking),
-                _joint_blocks(ranking),
-                *_other_choices(ranking),
-                _pool(ranking),
-            ),
-        )
-    )
-
-
-def notes_of(ranking: Ranking) -> tuple[str, ...]:
-    """What does not limit the result but should be known: choices without effect, and what a metric charges for."""
-    notes = []
-    for kind, what in (("empty rule", "under the empty rules"), ("definition", "with")):
-        items = [item for item in ranking.alternatives if item.kind == kind]
-        if items and all(np.isclose(item.kendall_tau, 1) for item in items):
-            notes.append(f"The order is the same {what} {', '.join(item.name for item in items)}.")
-    data_sets = len({unit.dataset for unit in ranking.design.units})
-    if ranking.scores.has_cases and ranking.settings.blocks == "case" and data_sets > 1:
-        notes.append(
-            f"The cases of {data_sets} data sets are pooled; each counts once, so a large data set weighs more."
-        )
-    notes += [
-        f"{name} is not 0 for a calibrated model: a lower {name} need not mean better calibration."
-        for name in ranking.design.metrics
-        if name in CAUTIONS
-    ]
-    return tuple(notes)
-
-
-def printed_ranks_notes(printed: Sequence[PrintedRanks], ranking: Ranking) -> tuple[str, ...]:
-    """Compare a published table's own mean ranks with those of its values; differences are named, never fitted."""
-    notes = []
-    here = dict(zip(ranking.methods, ranking.overall.mean_rank, strict=True))
-    for column in printed:
-        gaps = {name: rank - here[name] for name, rank in column.ranks.items() if abs(rank - here[name]) > _PRINTED}
-        k, total = len(column.ranks), sum(column.ranks.values())
-        if not gaps:
-            notes.append(f"{column.source}: all {k} printed ranks are those of the printed values.")
-            continue
-        listed = ", ".join(f"{name} {gap:+.2f}" for name, gap in gaps.items())
-        text = f"{column.source}: {len(gaps)} of {k} printed ranks are not those of the printed values ({listed})"
-        off = abs(total - k * (k + 1) / 2) > _PRINTED * k
-        if off:
-            text += f"; they sum to {total:.2f}, ranks of {k} methods to {k * (k + 1) / 2:g}"
-        notes.append(f"{text}.")
-    return tuple(notes)
-
-
-def names(words: Sequence[str]) -> str:
-    """Join names, at most six of them."""
-    if len(words) > _NAMED:
-        return ", ".join(words[:_NAMED]) + f" and {len(words) - _NAMED} more"
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
-
-
-def p_text(p: float) -> str:
-    """A p-value for reading."""
-    if math.isnan(p):
-        return "undefined"
-    return "< .0001" if p < 1e-4 else f"= {p:.4f}".replace("= 0.", "= .")
-
-
-def rank_text(rank: float) -> str:
-    """A mean rank for reading; rounded first, so that every view rounds 2.795 the same way."""
-    return f"{round(float(rank), 9):.2f}"
-
-
-def units_text(ranking: Ranking) -> str:
-    """The independent units, counted and named."""
-    number = ranking.friedman.n_clusters
-    what = "case" if ranking.scores.has_cases and ranking.settings.blocks == "case" else "data set"
-    return count_of(number, what)
-
-
-def test_name(ranking: Ranking) -> str:
-    """The chosen test of pairs in words."""
-    return _TESTS[ranking.settings.posthoc]
 
 
 def _first(ranking: Ranking) -> str:
@@ -166,37 +62,74 @@ def _pairs(ranking: Ranking) -> str:
         return ""
     if ranking.control is not None:
         return _against_control(ranking)
-    significant, k = ranking.significant(), len(ranking.methods)
-    count, total = int(significant.sum()) // 2, k * (k - 1) // 2
+    k = len(ranking.methods)
+    count, total = int(ranking.significant().sum()) // 2, k * (k - 1) // 2
     test = f"{test_name(ranking)} over {units_text(ranking)}"
     if count == 0:
         return f"{test} tells no pair of methods apart."
-    leader = ranking.best_first()[0]
-    beaten = [ranking.methods[j] for j in ranking.best_first() if significant[leader, j]]
-    open_ = [ranking.methods[j] for j in ranking.best_first()[1:] if not significant[leader, j]]
-    text = f"{test} tells {count} of {total} pairs apart."
+    return " ".join((f"{test} tells {count} of {total} pairs apart.", *_of_the_leader(ranking)))
+
+
+def _of_the_leader(ranking: Ranking) -> Iterator[str]:
+    """What may be said of the first method against each other one."""
+    claims, order = ranking.claims(), ranking.best_first()
+    leader, others = order[0], order[1:]
+    name = ranking.methods[leader]
+
+    def those(pairs: NDArray[np.bool_]) -> list[str]:
+        return [ranking.methods[j] for j in others if pairs[j]]
+
+    beaten, mixed, slight = (those(pairs[leader]) for pairs in claims)
+    against = those(np.any([pairs[:, leader] for pairs in claims], axis=0))
+    open_ = those(~ranking.significant()[leader])
     if beaten:
-        text += f" {ranking.methods[leader]} is better than {names(beaten)}"
-        return text + (f"; it is not told apart from {names(open_)}." if open_ else ".")
-    return text + f" It does not tell {ranking.methods[leader]} apart from any other."
+        yield f"{name} is better than {names(beaten)}" + (
+            f"; it is not told apart from {names(open_)}." if open_ else "."
+        )
+    elif len(open_) == len(others):
+        yield f"It does not tell {name} apart from any other."
+    elif open_:
+        yield f"{name} is not told apart from {names(open_)}."
+    if slight:
+        yield f"{name} differs from {names(slight)} by less than matters in every metric ({_least(ranking)})."
+    for other in mixed:
+        yield f"{name} stands above {other}, yet is worse in {_losses(ranking, leader, other)}: neither is better."
+    if against:
+        yield f"The test favours {names(against)} over {name}, against this order: ranks and averages disagree."
+
+
+def _least(ranking: Ranking) -> str:
+    """The differences that matter, as in `DSC 0.005, HD95 0.1 mm`."""
+    return ", ".join(f"{metric} {least:g}" for metric, least in ranking.least_differences.items())
+
+
+def _losses(ranking: Ranking, method: int, other: str) -> str:
+    """The metrics in which a method's mean is worse by as much as matters."""
+    gains = ranking.gains()[:, method, ranking.methods.index(other)]
+    lost = [
+        f"{metric} by {-gain:.3g}"
+        for (metric, least), gain in zip(ranking.least_differences.items(), gains, strict=True)
+        if gain <= -max(least, 1e-12)
+    ]
+    return names(lost)
 
 
 def _against_control(ranking: Ranking) -> str:
     assert ranking.control is not None
     control = ranking.control.method
-    means, own = ranking.overall.mean_rank, ranking.overall.mean_rank[ranking.methods.index(control)]
-    found = ranking.control.p < ranking.settings.alpha
-    better = [name for name, yes in zip(ranking.methods, found & (means < own), strict=True) if yes]
-    worse = [name for name, yes in zip(ranking.methods, found & (means > own), strict=True) if yes]
+    own, found = ranking.methods.index(control), ranking.control.p < ranking.settings.alpha
+    favours = ranking.independent.favours(ranking.settings.posthoc)
+    better = [name for name, yes in zip(ranking.methods, found & favours[:, own], strict=True) if yes]
+    worse = [name for name, yes in zip(ranking.methods, found & favours[own], strict=True) if yes]
     same = [name for name in ranking.methods if name not in (control, *better, *worse)]
     return (
-        f"Against the control {control} (Holm over {len(means) - 1} comparisons, {units_text(ranking)}): "
+        f"Against the control {control} (Holm over {len(found) - 1} comparisons, {units_text(ranking)}): "
         f"better {names(better)}; worse {names(worse)}; not told apart from it {names(same)}."
     )
 
 
 def _stability(ranking: Ranking) -> str:
-    if not len(ranking.overall.drawn_ranks) or len(ranking.design.units) < _FEW_UNITS:
+    if not len(ranking.overall.drawn_ranks) or len(ranking.design.units) < FEW_UNITS:
         return ""
     if (ranking.overall.rank == 1).sum() > 1:
         return ""
@@ -207,124 +140,4 @@ def _stability(ranking: Ranking) -> str:
         f"Drawn again from the same {what}, {ranking.methods[leader]} stays first in "
         f"{100 * ranking.overall.p_first[leader]:.0f}% of {len(ranking.overall.drawn_ranks)} draws "
         f"(its place: {low:.0f} to {high:.0f})."
-    )
-
-
-def _dependent_blocks(ranking: Ranking) -> str:
-    result = ranking.friedman
-    if result.n_blocks == result.n_clusters:
-        return ""
-    return (
-        f"The {result.n_blocks} blocks are metrics of {units_text(ranking)}. Metrics of the same cases are not "
-        "independent, yet chi2, F, the permutation p and the tests of pairs count them as if they were: with nine "
-        "methods and five metrics correlated at .3, such a test at 5% rejects about half of all true null "
-        "hypotheses. Go by the cluster-permutation p."
-    )
-
-
-def _all_tied(ranking: Ranking) -> str:
-    if not math.isnan(ranking.friedman.chi2):
-        return ""
-    return "Since all methods are tied in every block, chi2, F and W do not exist, and there is no order."
-
-
-def _perfect_agreement(ranking: Ranking) -> str:
-    n = ranking.friedman.n_blocks
-    if n < 2 or not math.isnan(ranking.friedman.f) or math.isnan(ranking.friedman.chi2):
-        return ""
-    return f"All {n} blocks agree on the order: F is infinite and Conover's test does not exist."
-
-
-def _overall_unattainable(ranking: Ranking) -> str:
-    smallest, alpha = ranking.friedman.cluster_permutation.smallest, ranking.settings.alpha
-    if smallest <= alpha:
-        return ""
-    return (
-        f"No overall result could be significant at {alpha:g}: with {units_text(ranking)} and "
-        f"{len(ranking.methods)} methods the cluster-permutation p is never below {smallest:.2g}."
-    )
-
-
-def _cd_unattainable(ranking: Ranking) -> str:
-    k, cd = len(ranking.methods), ranking.independent.cd
-    if cd <= k - 1:
-        return ""
-    return (
-        f"No pair could be told apart by Nemenyi's test: with {units_text(ranking)} its critical difference is "
-        f"{cd:.2f}, and mean ranks of {k} methods differ by at most {k - 1}."
-    )
-
-
-def _wilcoxon_unattainable(ranking: Ranking) -> str:
-    k, alpha = len(ranking.methods), ranking.settings.alpha
-    counts = {ranking.independent.n_blocks: units_text(ranking)}
-    counts.setdefault(ranking.posthoc.n_blocks, count_of(ranking.posthoc.n_blocks, "block"))
-    smallest = {what: smallest_wilcoxon_holm(k, n) for n, what in counts.items()}
-    texts = [f"with {what} the smallest p is {p:.4f}" for what, p in smallest.items() if p > alpha]
-    if not texts:
-        return ""
-    pairs = k * (k - 1) // 2
-    plural = f"{pairs} pairs" if pairs > 1 else "one pair"
-    return f"No pair could be told apart by Wilcoxon's test with Holm over {plural}: {' and '.join(texts)}."
-
-
-def _few_units(ranking: Ranking) -> str:
-    number = len(ranking.design.units)
-    what = "cases" if ranking.scores.has_cases else "data sets"
-    if number < 2:
-        return f"One {what[:-1]} cannot be drawn again: there are no bootstrap intervals."
-    if number >= _FEW_UNITS or not len(ranking.overall.drawn_ranks):
-        return ""
-    samples = math.comb(2 * number - 1, number)
-    return (
-        f"Bootstrap intervals and P(first) come from {number} {what}, which have only {samples} different draws: "
-        "they are too narrow to rely on."
-    )
-
-
-def _joint_blocks(ranking: Ranking) -> str:
-    if ranking.settings.blocks != "case" or len(ranking.design.metrics) == 1:
-        return ""
-    if math.isnan(ranking.friedman.chi2) or ranking.friedman.n_clusters == 1:
-        return ""
-    text = (
-        f"The joint tests rank each of {units_text(ranking)} by the mean rank over {len(ranking.design.metrics)} "
-        "metrics; such means vary less than single ranks, so Nemenyi's critical difference is too wide"
-    )
-    if not ranking.friedman.cluster_permutation.p < ranking.settings.alpha:
-        return f"{text}."
-    counts = {name: int((ranking.posthoc.adjusted(name) < ranking.settings.alpha).sum()) // 2 for name in _TESTS}
-    return f"{text}. Pairs told apart: {', '.join(f'{count} by {name}' for name, count in counts.items())}."
-
-
-def _other_choices(ranking: Ranking) -> list[str]:
-    """Which choices change the first place, or for rules and definitions the order, a sentence a kind of choice."""
-    first = {name for name, place in zip(ranking.methods, ranking.overall.rank, strict=True) if place == 1}
-    kinds: dict[str, list[Alternative]] = {}
-    for item in ranking.alternatives:
-        lost = item.kind == "without method" and item.name in first
-        changed = set(item.first) != first and not lost
-        if changed or (item.kind in _ORDER_MATTERS and not np.isclose(item.kendall_tau, 1)):
-            kinds.setdefault(item.kind, []).append(item)
-    return [_choices_text(items) for items in kinds.values()]
-
-
-def _choices_text(items: Sequence[Alternative]) -> str:
-    what, preposition = _DEPENDS[items[0].kind]
-    texts = []
-    for item in items[:_NAMED]:
-        verb = "are" if len(item.first) > 1 else "is"
-        tau = "" if math.isnan(item.kendall_tau) else f" (Kendall's tau {item.kendall_tau:.2f})"
-        texts.append(f"{preposition} {item.name}, {names(item.first)} {verb} first{tau}")
-    return f"{what}: {'; '.join(texts)}."
-
-
-def _pool(ranking: Ranking) -> str:
-    changes = {item.name: item.changed_pairs for item in ranking.alternatives if item.changed_pairs > 0}
-    if not changes:
-        return ""
-    worst = max(changes, key=lambda name: changes[name])
-    return (
-        f"Nemenyi's decisions depend on which methods are compared: leaving out {worst} changes {changes[worst]} of "
-        f"the pairs that remain ({len(changes)} of {len(ranking.methods)} methods change some)."
     )
