@@ -1,11 +1,10 @@
-"""An array in a file that was opened but not read, what all files of its format have in common, and what readers share.
+"""An array in a file that was opened but not read, what its format has in common, and what is said of damage.
 
 Shapes and arrays are in the order of the bytes, slowest axis first.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import BrokenFileError, InputError
+from calibeval.errors import BrokenFileError, CalibevalError, InputError
 from calibeval.io.geometry import Geometry
 from calibeval.io.gzipped import CORRUPT
+from calibeval.machine import available_memory
 
 Array = NDArray[Any]
 AGAIN = "Write or copy it again."
-SHORT = "it is shorter than its header says"
+NO_MEMORY = "Crop or resample it, or read it on a machine with more memory."
+_GIB = 2**30
 
 
 def _alone(_path: Path) -> tuple[Path, ...]:
@@ -118,10 +119,17 @@ class ArrayFile:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what broken files raise into a BrokenFileError."""
+    """Turn whatever a file makes its reader raise into an error that names the file.
+
+    Libraries raise nearly anything over a damaged header, so any exception but our own is damage; its type is told.
+
+    Raises:
+        BrokenFileError: the file is missing or damaged.
+        InputError: it does not fit into memory.
+    """
     try:
         yield
-    except InputError:
+    except CalibevalError:
         raise
     except FileNotFoundError as error:
         if path.is_symlink():
@@ -130,51 +138,36 @@ def reading(path: Path) -> Iterator[None]:
         raise BrokenFileError(path, "no such file.") from error
     except CORRUPT as error:
         raise BrokenFileError(path, f"the file is truncated or corrupt ({error}).", AGAIN) from error
+    except MemoryError as error:
+        raise InputError(path, "its array does not fit into memory.", NO_MEMORY) from error
     except OSError as error:
         raise BrokenFileError(path, f"cannot be read ({error.strerror or error}).") from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        text = str(error).strip().splitlines()
-        raise BrokenFileError(path, f"cannot be read ({text[-1] if text else error!r}).", AGAIN) from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise BrokenFileError(path, f"cannot be read ({lines[-1] if lines else repr(error)}).", AGAIN) from error
 
 
-def skip(file: BinaryIO, size: int) -> None:
-    """Read and forget."""
-    while size > 0:
-        part = file.read(min(size, 1 << 20))
-        if not part:
-            raise EOFError(SHORT)
-        size -= len(part)
+def is_no(path: Path, what: str) -> BrokenFileError:
+    """The error over a file that does not begin as its name says."""
+    return BrokenFileError(path, f"is no {what} file, or a truncated or corrupt one.", AGAIN)
 
 
-def fill(file: BinaryIO, buffer: memoryview) -> None:
-    """Fill a buffer; a short file is an EOFError."""
-    filled = 0
-    while filled < len(buffer):
-        size = file.readinto(buffer[filled:])  # type: ignore[attr-defined]
-        if not size:
-            raise EOFError(SHORT)
-        filled += size
+def bad_header(path: Path, problem: str) -> BrokenFileError:
+    """The error over a header that contradicts itself or its format."""
+    return BrokenFileError(path, f"its header cannot be read: {problem}.", AGAIN)
 
 
-def check_end(file: BinaryIO, path: Path) -> None:
-    """Read on to the end, where compressed files keep their checksum; there must be nothing left."""
-    if file.read(1):
-        raise BrokenFileError(path, "is longer than its header says.", AGAIN)
+def check_memory(path: Path, size: int) -> None:
+    """Refuse, before it is allocated, an array that does not fit into the memory that is free.
 
+    Args:
+        path: for the message.
+        size: bytes.
 
-def read_all(path: Path, stream: Callable[[], BinaryIO], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Read a whole stream into a new array."""
-    values = np.empty(math.prod(shape), dtype)
-    with stream() as file:
-        fill(file, values.view(np.uint8).data)
-        check_end(file, path)
-    return values.reshape(shape)
-
-
-def map_values(
-    path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], *, fortran: bool = False
-) -> Array:
-    """Map an uncompressed array into memory."""
-    if path.stat().st_size < offset + math.prod(shape) * dtype.itemsize:
-        raise EOFError(SHORT)
-    return np.memmap(path, dtype, "r", offset, shape, order="F" if fortran else "C")
+    Raises:
+        InputError: it does not.
+    """
+    if size > (free := available_memory()):
+        raise InputError(
+            path, f"its array takes {size / _GIB:.1f} GiB, where {free / _GIB:.1f} GiB of memory are free.", NO_MEMORY
+        )

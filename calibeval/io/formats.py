@@ -5,16 +5,20 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+from calibeval.io import metaimage, nrrd
 from calibeval.io.array_file import UNKNOWN, Format, reading
-from calibeval.io.images import open_itk, open_nifti, open_png
+from calibeval.io.nifti import header_of, open_mgz, open_nifti, open_pair
 from calibeval.io.numpy_files import npz_keys, open_npy, open_npz
+from calibeval.io.pixels import open_png
 
 FORMATS = (
     Format((".nii.gz", ".nii"), open_nifti, names_x_first=True, has_geometry=True),
     Format((".npz",), open_npz, keys=npz_keys, is_array=True),
     Format((".npy",), open_npy, is_array=True),
-    Format((".mha", ".mhd"), open_itk, names_x_first=True, has_geometry=True),
-    Format((".nrrd",), open_itk, names_x_first=True, has_geometry=True),
+    Format((".mha", ".mhd"), metaimage.open_mha, parts=metaimage.values_of, names_x_first=True, has_geometry=True),
+    Format((".nrrd", ".nhdr"), nrrd.open_nrrd, parts=nrrd.values_of, names_x_first=True, has_geometry=True),
+    Format((".mgz", ".mgh"), open_mgz, names_x_first=True, has_geometry=True),
+    Format((".img", ".img.gz"), open_pair, parts=header_of, names_x_first=True, has_geometry=True),
     Format((".png",), open_png, planar=True),
 )
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}

@@ -23,6 +23,7 @@ _BUFFER = 1 << 20
 _WORTH_A_THREAD = 2 << 20  # bytes of a file; a smaller one is read before a thread has started
 _WORTH_CORES = 64 << 20
 _HARDLY_COMPRESSED = 2.0  # at most so many bytes for each of the file
+_MAGIC = b"\x1f\x8b"
 _cores = 1
 CORRUPT: tuple[type[Exception], ...] = (
     EOFError,
@@ -52,19 +53,19 @@ def open_gzip(path: Path, expected: int) -> BinaryIO:
     return cast("BinaryIO", igzip_threaded.open(path, "rb", threads=1, block_size=_BUFFER))
 
 
-def open_deflated(path: Path, start: int, member: zipfile.ZipInfo) -> BinaryIO:
-    """Open a deflated ZIP member whose bytes begin at `start`; the checksum is checked at its end."""
-    return cast("BinaryIO", io.BufferedReader(_Deflated(path, start, member), _BUFFER))
+def open_deflated(path: Path, start: int, size: int, window: int, crc: int | None) -> BinaryIO:
+    """Open a deflate stream of so many bytes inside a file; see `stored.deflated`."""
+    return cast("BinaryIO", io.BufferedReader(_Deflated(path, start, size, window, crc), _BUFFER))
 
 
 class _Deflated(io.RawIOBase):
-    """Raw deflate as a file."""
+    """A deflate stream as a file, with the bytes that follow it; its checksum is checked at its end."""
 
-    def __init__(self, path: Path, start: int, member: zipfile.ZipInfo) -> None:
+    def __init__(self, path: Path, start: int, size: int, window: int, crc: int | None) -> None:
         self._file = path.open("rb")
         self._file.seek(start)
-        self._left, self._expected_crc, self._crc = member.compress_size, member.CRC, 0
-        self._decompressor = isal_zlib.decompressobj(-zlib.MAX_WBITS)
+        self._left, self._window, self._expected_crc, self._crc = size, window, crc, 0
+        self._decompressor = isal_zlib.decompressobj(window)
         self._waiting = b""
 
     def readable(self) -> bool:
@@ -76,18 +77,32 @@ class _Deflated(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._decompressor.eof:
-            if not self._waiting:
-                self._waiting = self._file.read(min(_BUFFER, self._left))
-                self._left -= len(self._waiting)
-            part = self._decompressor.decompress(self._waiting, len(buffer))
-            exhausted = not self._waiting
-            self._waiting = self._decompressor.unconsumed_tail
+            exhausted = not self._fetch()
+            deflate = self._decompressor
+            part = deflate.decompress(self._waiting, len(buffer))
+            self._waiting = deflate.unused_data if deflate.eof else deflate.unconsumed_tail
             if part:
-                self._crc = isal_zlib.crc32(part, self._crc)
-                buffer[: len(part)] = part
-                return len(part)
+                return self._give(part, buffer)
             if exhausted:
                 raise EOFError("the compressed data ends too early")
-        if self._crc != self._expected_crc:
+        if self._expected_crc not in (None, self._crc):
             raise zipfile.BadZipFile("the checksum is wrong")
-        return 0
+        if self._fetch() and self._window > zlib.MAX_WBITS and self._waiting.startswith(_MAGIC):
+            self._decompressor = isal_zlib.decompressobj(self._window)  # pigz and bgzip write several streams
+            return self.readinto(buffer)
+        rest, self._waiting = self._waiting[: len(buffer)], self._waiting[len(buffer) :]
+        buffer[: len(rest)] = rest
+        return len(rest)
+
+    def _fetch(self) -> bytes:
+        """What waits, read on where nothing does."""
+        if not self._waiting:
+            self._waiting = self._file.read(min(_BUFFER, self._left))
+            self._left -= len(self._waiting)
+        return self._waiting
+
+    def _give(self, part: bytes, buffer: memoryview) -> int:
+        if self._expected_crc is not None:
+            self._crc = isal_zlib.crc32(part, self._crc)
+        buffer[: len(part)] = part
+        return len(part)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 
-from calibeval.errors import InputError
-from calibeval.io.array_file import Array, ArrayFile, map_values, read_all, skip
-from calibeval.io.gzipped import open_deflated
+from calibeval.errors import BrokenFileError, InputError
+from calibeval.io.array_file import AGAIN, ArrayFile
+from calibeval.io.stored import Bytes, deflated, open_stored
 
 
 def open_npy(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
@@ -19,7 +21,7 @@ def open_npy(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     with path.open("rb") as file:
         shape, fortran, dtype = _read_npy_header(file, path)
         offset = file.tell()
-    return ArrayFile(path, shape, dtype, lambda: map_values(path, dtype, offset, shape, fortran=fortran))
+    return open_stored(path, Bytes(path, offset), shape, dtype, fortran=fortran)
 
 
 def open_npz(path: Path, keys: tuple[str, ...]) -> ArrayFile:
@@ -30,22 +32,12 @@ def open_npz(path: Path, keys: tuple[str, ...]) -> ArrayFile:
             shape, fortran, dtype = _read_npy_header(file, path)
             header = file.tell()
     start = _member_start(path, info)
-    stored = info.compress_type == zipfile.ZIP_STORED
-
-    def stream() -> BinaryIO:
-        file = open_deflated(path, start, info)
-        skip(file, header)
-        return file
-
-    def load() -> Array:
-        if stored:
-            _check_stored(path, start, info)
-            return map_values(path, dtype, start + header, shape, fortran=fortran)
-        values = read_all(path, stream, shape[::-1] if fortran else shape, dtype)
-        return values.T if fortran else values
-
-    name = Path(info.filename).stem
-    return ArrayFile(path, shape, dtype, load, None if stored or fortran else stream, member=name)
+    if info.compress_type == zipfile.ZIP_STORED:
+        _check_length(path, info, header + math.prod(shape) * dtype.itemsize)
+        stored = Bytes(path, start + header, check=lambda: _check_stored(path, start, info))
+    else:
+        stored = deflated(path, start, info.compress_size, -zlib.MAX_WBITS, skip=header, crc=info.CRC)
+    return open_stored(path, stored, shape, dtype, fortran=fortran, member=Path(info.filename).stem)
 
 
 def npz_keys(path: Path) -> tuple[str, ...]:
@@ -98,8 +90,14 @@ def _member_start(path: Path, info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
 
 
+def _check_length(path: Path, info: zipfile.ZipInfo, declared: int) -> None:
+    if info.file_size != declared:
+        problem = f"its array {info.filename} takes {info.file_size} bytes, where its header declares {declared}."
+        raise BrokenFileError(path, problem, AGAIN)
+
+
 def _check_stored(path: Path, start: int, info: zipfile.ZipInfo) -> None:
     """Check the checksum of an uncompressed member; reading it later comes from the system's cache."""
-    stored = map_values(path, np.dtype(np.uint8), start, (info.file_size,))
+    stored = np.memmap(path, np.uint8, "r", start, (info.file_size,))
     if isal_zlib.crc32(stored) != info.CRC:
         raise zipfile.BadZipFile("the checksum is wrong")

@@ -221,11 +221,11 @@ def _scale(file: ArrayFile, options: ReadOptions) -> float | None:
     if options.scale is not None:
         return None if options.scale == 1 and file.dtype.kind == "f" else options.scale
     if file.dtype.kind in "iu" and not file.scaled and options.input != "logits":
-        if str(file.dtype) not in _FULL_SCALE:
+        if file.dtype.name not in _FULL_SCALE:
             raise InputError(
                 file.path,
                 f"holds {file.dtype} where probabilities were expected.",
                 "Give --scale, the value that stands for 1; or take away the file if it is an image.",
             )
-        return _FULL_SCALE[str(file.dtype)]
+        return _FULL_SCALE[file.dtype.name]
     return None

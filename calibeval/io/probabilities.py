@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import ProbabilityError
-from calibeval.io.array_file import ArrayFile, check_end, fill, reading
+from calibeval.io.array_file import ArrayFile, reading
+from calibeval.io.stored import check_end, fill
 from calibeval.planes import CHUNK, PlaneChunk, PlaneSource
 
 Values = NDArray[Any]
@@ -177,4 +178,4 @@ def _wide_enough(stored: np.dtype[Any]) -> np.dtype[Any]:
 
 def _sum_tolerance(stored: np.dtype[Any]) -> float:
     """How far the mean of a block's sums may be from 1: rounding in the stored type, and a little for softmax in it."""
-    return 1e-3 if stored == np.float16 else 1e-4
+    return 1e-3 if stored.name == "float16" else 1e-4

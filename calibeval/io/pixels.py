@@ -1,0 +1,71 @@
+"""PNG and TIFF through Pillow: planes of pixels, without a place."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from calibeval.errors import BrokenFileError, InputError
+from calibeval.io.array_file import AGAIN, Array, ArrayFile, check_memory, is_no
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DTYPES = {"1": "b1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}  # of Pillow's modes; others are uint8
+_MOST = 1032  # bytes that deflate can make of one
+_LOSSY = 16  # bits of a colour, of which Pillow keeps 8
+
+
+def open_png(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
+    """Open a PNG; of one with a palette the indices are its values, colours are channels on the last axis."""
+    from PIL.PngImagePlugin import PngImageFile
+
+    with path.open("rb") as file:
+        start = file.read(26)
+        if not start.startswith(_SIGNATURE):
+            raise is_no(path, "PNG")
+        file.seek(0)
+        with PngImageFile(file) as image:
+            mode, (width, height) = image.mode, image.size
+    depth, colours = start[24], start[25]
+    if depth == _LOSSY and colours:
+        raise InputError(path, "holds colours of 16 bits.", "Save it as grey values, or as colours of 8 bits.")
+    dtype, channels = _pixel(mode)
+    if width * height * depth // 8 > _MOST * path.stat().st_size:
+        raise BrokenFileError(path, f"declares {width} x {height} pixels, more than its bytes can hold.", AGAIN)
+    shape = (height, width, *([channels] if channels > 1 else []))
+
+    def load() -> Array:
+        _check_chunks(path)
+        check_memory(path, 2 * width * height * channels * dtype.itemsize)
+        with path.open("rb") as file, PngImageFile(file) as image:
+            return np.asarray(image)
+
+    return ArrayFile(path, shape, dtype, load, vector=channels > 1)
+
+
+def _pixel(mode: str) -> tuple[np.dtype[Any], int]:
+    """Type and number of the channels of a Pillow mode."""
+    channels = 1 if mode in _DTYPES or mode == "P" else len(mode)
+    return np.dtype(_DTYPES.get(mode, "u1")), channels
+
+
+def _check_chunks(path: Path) -> None:
+    """Check the checksum of every chunk, as Pillow does not for those of pixels."""
+    with path.open("rb") as file:
+        file.seek(len(_SIGNATURE))
+        kind = b""
+        while kind != b"IEND":
+            size, kind = int.from_bytes(_read(file, 4), "big"), _read(file, 4)
+            if size > path.stat().st_size:
+                raise EOFError("a part of it is longer than the file")
+            if zlib.crc32(_read(file, size), zlib.crc32(kind)) != int.from_bytes(_read(file, 4), "big"):
+                raise BrokenFileError(path, "the file is corrupt (a checksum is wrong).", AGAIN)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    found = file.read(size)
+    if len(found) < size:
+        raise EOFError("it breaks off")
+    return found
