@@ -71,9 +71,7 @@ def _check_compression(path: Path) -> None:
         start = file.read(4)
     says_so = path.name.lower().endswith(_COMPRESSED)
     if says_so and start in _PLAIN:
-        raise BrokenFileError(
-            path, "is not compressed, though its name says so.", "Compress or rename it."
-        )
+        raise BrokenFileError(path, "is not compressed, though its name says so.", "Compress or rename it.")
     if start.startswith(_GZIP) and not says_so:
         raise BrokenFileError(path, "is compressed, and its name does not say so.", "Rename it to end in .gz.")
 
