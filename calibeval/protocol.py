@@ -148,25 +148,25 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def make_protocol(name: str = "paper", *, bins: int | None = None, **changes: Any) -> Protocol:
+def make_protocol(name: str | Protocol = "paper", *, bins: int | None = None, **changes: Any) -> Protocol:
     """Give a named protocol with some choices changed; a choice of None keeps the protocol's own.
 
     Args:
-        name: key of `PROTOCOLS`.
+        name: key of `PROTOCOLS`, or an instance.
         bins: number of bins for ECE, CECE and pECE alike.
         **changes: attributes of `Protocol`. `hd95="deepmind"` brings its own empty rule unless `empty` is given.
 
     Raises:
         UsageError: an unknown name or a value out of range.
     """
-    if name not in PROTOCOLS:
+    if isinstance(name, str) and name not in PROTOCOLS:
         raise UsageError(f"Unknown protocol {name!r}. Known: {', '.join(PROTOCOLS)}.")
     given = {key: value for key, value in changes.items() if value is not None}
     if given.get("hd95") == "deepmind":
         given.setdefault("empty", "deepmind")
     if bins is not None:
         given |= {"ece_bins": bins, "cece_bins": bins, "pece_bins": bins}
-    protocol = replace(PROTOCOLS[name], **given)
+    protocol = replace(PROTOCOLS[name] if isinstance(name, str) else name, **given)
     _check(protocol)
     return protocol
 

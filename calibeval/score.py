@@ -19,6 +19,7 @@ from calibeval.metrics import select_metrics
 from calibeval.metrics.statistics import Statistics
 from calibeval.protocol import Protocol, make_protocol
 from calibeval.scoring.job import MethodScore, run_job
+from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import make_signature, plan_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows
@@ -138,10 +139,10 @@ def score_folder(
         labels: folder or file; None when each NPZ holds its label.
         workers: processes; None takes as many as cores, memory and work allow. More than one needs the usual
             `if __name__ == "__main__":` in a script.
-        **choices: as in `calibeval.scoring.plan.plan_job`: protocol, metrics, classes, regions, ...
+        **choices: as in `calibeval.scoring.options.ScoreOptions`: protocol, metrics, classes, regions, ...
 
     Raises:
         UsageError: nothing to score, or names that fit in more than one way. A bad case never raises: see `errors`.
     """
-    job = plan_job(Path(predictions), None if labels is None else Path(labels), **choices)
+    job = plan_job(Path(predictions), None if labels is None else Path(labels), ScoreOptions(**choices))
     return ScoredFolder(tuple(run_job(job, workers=workers)))

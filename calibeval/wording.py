@@ -1,8 +1,13 @@
-"""Words that the messages of several parts share."""
+"""Words that several parts share, in messages and in options."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+from calibeval.errors import UsageError
+
+MISSING_RULES = ("error", "worst", "drop")  # what a case becomes that a method has no prediction of
 
 
 def count_of(number: int, noun: str) -> str:
@@ -14,3 +19,28 @@ def some_of(names: Iterable[str], most: int = 3) -> str:
     """The first few names, and dots when there are more."""
     listed = list(names)
     return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
+def missing_rule(word: str) -> str:
+    """One of `MISSING_RULES`; `skip` is what 0.1's `score` called `drop`."""
+    return "drop" if word == "skip" else word
+
+
+def parse_part(text: str, option: str, least: int = 1) -> tuple[int, int]:
+    """Read `i/n`, the i-th of n parts, as folds and shards are given.
+
+    Args:
+        text: with 1 <= i <= n.
+        option: for messages.
+        least: smallest n.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
+    if not match:
+        raise UsageError(f"{option} expects i/n, for example 1/5, not {text!r}.")
+    index, number = int(match[1]), int(match[2])
+    if number < least or not 1 <= index <= number:
+        raise UsageError(f"{option} {text}: expected 1 <= i <= n, and n of at least {least}.")
+    return index, number

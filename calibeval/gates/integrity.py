@@ -15,8 +15,9 @@ from calibeval.gates.case_files import Problem, Task, check_case, died
 from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
 from calibeval.io.cases import ReadOptions
-from calibeval.io.classes import ClassScheme, make_scheme
+from calibeval.io.classes import ClassScheme, home_folders
 from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
+from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.workers import run_tasks
 from calibeval.wording import count_of
 
@@ -50,9 +51,7 @@ def plan_files(
     labels: Path | None = None,
     images: Path | None = None,
     *,
-    scheme: ClassScheme | None = None,
-    options: ReadOptions | None = None,
-    pattern: str | None = None,
+    choices: ScoreOptions | None = None,
     channels: int | None = None,
     severities: Mapping[str, str] | None = None,
 ) -> FilePlan:
@@ -62,29 +61,25 @@ def plan_files(
         predictions: folder of one method, or of one sub-folder a method; or one file.
         labels: folder or file whose names and places the predictions must have.
         images: the same, as far as there are no labels.
-        scheme: classes; None looks for a dataset.json around the files.
-        options: how to read predictions.
-        pattern: how prediction names are built (with labels only).
+        choices: as for scoring; of these, classes, reading and (with labels) names count.
         channels: files an image, where the names of the images do not tell.
         severities: of rules, where not their own: `fail`, `warn` or `off`.
 
     Raises:
         UsageError: nothing there, or names that fit in more than one way; an unknown rule or severity.
     """
-    given = severities or {}
+    given, choices = severities or {}, choices or ScoreOptions()
     check_severities(given)
     methods = find_methods(predictions)
     pairings = {}
     for method, folder in methods.items():
         pairings[method] = (
-            pair_files(folder, labels, pattern=pattern) if labels else pair_images(folder, images, channels)
+            pair_files(folder, labels, pattern=choices.pattern) if labels else pair_images(folder, images, channels)
         )
-    homes = [path for path in (labels, images, predictions) if path is not None]
-    folders = [folder for home in homes for folder in (home, home.resolve().parent)]
     return FilePlan(
         pairings,
-        scheme or make_scheme([*folders, *methods.values()]),
-        options or ReadOptions(),
+        choices.scheme(home_folders(labels, images, predictions, *methods.values())),
+        choices.reading,
         bool(labels or images),
         {name: given.get(name, rule.severity) for name, rule in RULES.items()},
     )

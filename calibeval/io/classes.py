@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from calibeval.errors import InputError
 from calibeval.io.arrays import ArrayFile
-from calibeval.io.scheme import ClassScheme, make_scheme
+from calibeval.io.scheme import ClassScheme, home_folders, make_scheme
 from calibeval.metrics.statistics import IGNORED, MAX_CLASSES
 
-__all__ = ["ClassScheme", "check_decided", "index_labels", "make_scheme", "read_labels"]
+__all__ = ["ClassScheme", "check_decided", "home_folders", "index_labels", "make_scheme", "read_labels"]
 
 _UNKNOWN = 254  # marks label values that stand for no class, until they are reported
 _MANY = 16  # different values that stand for no class: probably no labels

@@ -62,6 +62,12 @@ class ClassScheme:
         }
 
 
+def home_folders(*paths: Path | None) -> list[Path]:
+    """Where a `dataset.json` of these files or folders may lie, nearest first: beside them, or around their folder."""
+    homes = [path.parent if path.is_file() else path for path in paths if path is not None]
+    return list(dict.fromkeys(folder for home in homes for folder in (home, home.resolve().parent)))
+
+
 def make_scheme(
     folders: Iterable[Path],
     *,

@@ -125,7 +125,7 @@ def _run_cases(
 
 def _key(job: ScoreJob, paths: CasePaths) -> str:
     files = [path for path in (*paths.prediction, paths.segmentation, paths.reference) if path is not None]
-    return make_key([part for path in files for part in with_parts(path)], (paths, replace(job, pairings={})))
+    return make_key([part for path in files for part in with_parts(path)], (paths, replace(job, pairings={}, command="")))
 
 
 def _score_task(task: _Task) -> CaseScore:
@@ -172,7 +172,7 @@ def _missing(paths: CasePaths, job: ScoreJob) -> CaseScore:
     rows = unscored_rows(
         paths.case, job.scheme, job.protocol, job.metrics, status="missing", note=reason, worst_diagonal=diagonal
     )
-    advice = f"{reason}. Add it, or say --missing worst or --missing skip." if job.missing == "error" else ""
+    advice = f"{reason}. Add it, or say --missing worst or --missing drop." if job.missing == "error" else ""
     return CaseScore(tuple(rows), {}, (reason,), advice)
 
 
@@ -226,10 +226,10 @@ def _complain(case: str, score: CaseScore, job: ScoreJob) -> CaseScore:
     return score._replace(rows=(*score.rows, *rows), error=f"{reason}. If it holds some too: --input probabilities.")
 
 
-def write_method(path: Path, score: MethodScore, job: ScoreJob, command: str) -> None:
+def write_method(path: Path, score: MethodScore, job: ScoreJob) -> None:
     """Write a method's table and, beside it, its statistics; each file whole or not at all."""
     write_bins(bins_path(path), score.bins, job.protocol, signature=score.signature, class_names=score.class_names)
-    write_table(path, score.rows, signature=score.signature, command=command)
+    write_table(path, score.rows, signature=score.signature, command=job.command)
 
 
 def choose_workers(cases: list[CasePaths], workers: int | None) -> int:

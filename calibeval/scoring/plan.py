@@ -6,24 +6,20 @@ names are searched for their largest label.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.cases import count_classes
-from calibeval.io.classes import ClassScheme, make_scheme
-from calibeval.io.layout import check_axes
+from calibeval.io.classes import ClassScheme, home_folders
 from calibeval.io.manifest import read_manifest
 from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folders, find_methods, pair_files
-from calibeval.io.predictions import InputKind, ReadOptions
+from calibeval.io.predictions import ReadOptions
 from calibeval.metrics import select_metrics
-from calibeval.protocol import Protocol, make_protocol
+from calibeval.protocol import Protocol
+from calibeval.scoring.options import ScoreOptions
 from calibeval.signature import Signature
-
-MissingRule = Literal["error", "worst", "skip"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class ScoreJob:
         separate_masks: overlap and distances come from the label maps of `--seg-dir`.
         dataset: name in the table.
         notes: what the user should know before anything is read.
+        command: that gives the same numbers, for the table's header.
     """
 
     pairings: dict[str, Pairing]
@@ -47,10 +44,11 @@ class ScoreJob:
     protocol: Protocol
     metrics: tuple[str, ...]
     options: ReadOptions
-    missing: MissingRule = "error"
+    missing: str = "error"
     separate_masks: bool = False
     dataset: str = ""
     notes: tuple[str, ...] = ()
+    command: str = ""
 
     @property
     def signature(self) -> Signature:
@@ -63,64 +61,32 @@ def make_signature(protocol: Protocol, scheme: ClassScheme) -> Signature:
     return protocol.signature.extended(scheme.choices)
 
 
-def plan_job(
-    predictions: Path | None,
-    labels: Path | None = None,
-    *,
-    protocol: str | Protocol = "paper",
-    metrics: str | Sequence[str] = "default",
-    classes: str | None = None,
-    regions: str | None = None,
-    ignore_label: int | None = None,
-    label_map: str | None = None,
-    input: InputKind = "auto",
-    axes: str | None = None,
-    scale: float | None = None,
-    spacing_mm: tuple[float, ...] | None = None,
-    missing: MissingRule = "error",
-    pattern: str | None = None,
-    manifest: Path | None = None,
-    seg_dir: Path | None = None,
-    dataset: str | None = None,
-) -> ScoreJob:
+def plan_job(predictions: Path | None, labels: Path | None = None, options: ScoreOptions | None = None) -> ScoreJob:
     """Pair the files and gather every choice; reads no values.
 
     Args:
         predictions: folder of one method, or of one sub-folder a method, or one file; not needed with a manifest.
         labels: folder or file; None when each NPZ holds its label.
-        protocol: name or instance.
-        metrics: `default`, `all`, or names.
-        classes: names, as in `background,RV,MYO,LV`; None looks for a dataset.json.
-        regions: as in `WT=1,2,3;TC=2,3;ET=3`.
-        ignore_label: label value that counts nowhere.
-        label_map: label values to rename, as in `4=3`.
-        input: what predictions hold.
-        axes: the predictions' own axes, as in `czyx`.
-        scale: divide probabilities by this.
-        spacing_mm: in the order of the label file's own axes.
-        missing: what a missing prediction is.
-        pattern: how prediction names are built, as in `{case}_softmax`.
-        manifest: CSV of case, prediction, reference, and if wanted method, segmentation.
-        seg_dir: folder of label maps to take overlap and distances from.
-        dataset: name in the table; None takes that of dataset.json, else the label folder's.
+        options: None for the defaults.
 
     Raises:
         UsageError: nothing to score, or names that fit in more than one way.
     """
-    _check_options(axes, scale)
-    pairings, folders = _find_pairings(predictions, labels, pattern, manifest, seg_dir)
-    scheme = make_scheme(folders, classes=classes, regions=regions, ignore_label=ignore_label, label_map=label_map)
-    home = labels or predictions or manifest or Path()
+    options = options or ScoreOptions()
+    pairings, folders = _find_pairings(predictions, labels, options)
+    scheme = options.scheme(folders)
+    home = labels or predictions or options.manifest or Path()
     return ScoreJob(
         pairings,
         scheme,
-        make_protocol(protocol) if isinstance(protocol, str) else protocol,
-        select_metrics(metrics),
-        ReadOptions(input, axes, scale, spacing_mm),
-        missing,
-        seg_dir is not None,
-        dataset if dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
+        options.numbers,
+        select_metrics(options.metrics),
+        options.reading,
+        options.missing,
+        options.seg_dir is not None,
+        options.dataset if options.dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
         _notes(predictions, labels, pairings),
+        options.command(predictions, labels),
     )
 
 
@@ -128,13 +94,6 @@ def _dataset_name(home: Path) -> str:
     """Name of the label folder, or of the data set folder around nnU-Net's and MSD's."""
     folder = home if home.is_dir() else home.parent
     return (folder.parent if folder.name in LABEL_FOLDERS else folder).name
-
-
-def _check_options(axes: str | None, scale: float | None) -> None:
-    if scale is not None and not 0 < scale < math.inf:
-        raise UsageError(f"--scale {scale:g}: expected the value that stands for probability 1, above 0.")
-    if axes is not None:
-        check_axes(axes)
 
 
 def _notes(predictions: Path | None, labels: Path | None, pairings: dict[str, Pairing]) -> tuple[str, ...]:
@@ -149,9 +108,10 @@ def _same(path: Path, other: Path | None) -> bool:
 
 
 def _find_pairings(
-    predictions: Path | None, labels: Path | None, pattern: str | None, manifest: Path | None, seg_dir: Path | None
+    predictions: Path | None, labels: Path | None, options: ScoreOptions
 ) -> tuple[dict[str, Pairing], list[Path]]:
     """Methods with their cases, and the folders that may hold a dataset.json, nearest first."""
+    pattern, manifest, seg_dir = options.pattern, options.manifest, options.seg_dir
     if manifest is not None:
         if pattern is not None or seg_dir is not None or predictions is not None:
             raise UsageError("--manifest says which files belong together: no PREDS, --pattern or --seg-dir beside it.")
@@ -164,9 +124,7 @@ def _find_pairings(
     pairings = {
         method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir) for method, folder in methods.items()
     }
-    homes = [path if path.is_dir() else path.parent for path in (labels, predictions) if path is not None]
-    folders = [folder for home in homes for folder in (home, home.resolve().parent)]
-    return pairings, [*folders, *methods.values()]
+    return pairings, home_folders(labels, predictions, *methods.values())
 
 
 def complete_scheme(job: ScoreJob) -> ClassScheme:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from calibeval.case_table import CaseTable
 from calibeval.case_table import groups as case_groups
 from calibeval.errors import UsageError
+from calibeval.wording import parse_part
 
 _ORDER_SEED = 2024  # folds are the same for every loss and training seed
 
@@ -24,21 +24,12 @@ class Split(NamedTuple):
 
 
 def parse_fold(text: str) -> tuple[int, int]:
-    """Read `i/K` with 1 <= i <= K and K >= 3.
+    """Read `i/K` with 1 <= i <= K and K >= 3: one fold is held out, one chooses the best epoch, the rest trains.
 
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if not match:
-        raise UsageError(f"--fold expects i/K, for example 1/5, not {text!r}.")
-    index, folds = int(match[1]), int(match[2])
-    if folds < 3 or not 1 <= index <= folds:
-        raise UsageError(
-            f"--fold {text}: expected 1 <= i <= K and K of at least 3: one fold is held out, one chooses the best "
-            f"epoch, the rest trains."
-        )
-    return index, folds
+    return parse_part(text, "--fold", least=3)
 
 
 def split_cases(cases: Sequence[str], fold: str, group_by: str, table: CaseTable | None = None) -> Split:

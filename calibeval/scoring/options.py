@@ -1,0 +1,201 @@
+"""The choices of scoring, once: options of `calibeval score`, keys of `[score]` in a gates file, keywords of the library.
+
+Every choice here changes numbers, or which files they are of, so a table's recorded command is made of these alone:
+`command` leaves out whatever else was on the command line.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from calibeval.errors import UsageError
+from calibeval.io.classes import ClassScheme, make_scheme
+from calibeval.io.layout import check_axes
+from calibeval.io.predictions import InputKind, ReadOptions
+from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol, make_protocol
+from calibeval.wording import MISSING_RULES, missing_rule
+
+NUMBERS, LABELS, FILES = "Numbers", "Classes and labels", "Files"  # parts of the help
+
+
+class Option(NamedTuple):
+    """One choice, as people give it.
+
+    Attributes:
+        name: of the option `--name` and, with `_` for `-`, of the key in `[score]`.
+        kind: of its value; a list is also text parted by commas.
+        help: one line.
+        part: of the help.
+        choices: all values; empty for any.
+    """
+
+    name: str
+    kind: type
+    help: str
+    part: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its key in `[score]`."""
+        return self.name.replace("-", "_")
+
+
+def _option(
+    part: str, kind: type, text: str, default: Any = None, *, name: str = "", choices: Iterable[str] = ()
+) -> Any:
+    return field(default=default, metadata={"name": name, "option": (kind, text, part, tuple(choices))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """All choices of scoring; the list says name, kind, meaning and default of each, None for what others tell.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+
+    protocol: str | Protocol = _option(NUMBERS, str, "Named set of choices.", "paper", choices=PROTOCOLS)
+    metrics: str | Sequence[str] = _option(
+        NUMBERS, str, "default (DSC, HD95, ECE, CECE, pECE), all, or names.", "default"
+    )
+    bins: int | None = _option(NUMBERS, int, "Bins of ECE, CECE and pECE alike.")
+    fp_weight: float | None = _option(NUMBERS, float, "Weight of false positives in pECE.")
+    cece_threshold: float | None = _option(NUMBERS, float, "CECE counts voxels with p above it.", name="threshold")
+    hd95: str | None = _option(NUMBERS, str, "Definition of HD95 and of all distances.", choices=HD95_DEFINITIONS)
+    empty: str | None = _option(NUMBERS, str, "What a number becomes when a mask is empty.", choices=EMPTY_RULES)
+    nsd_tolerance_mm: float | None = _option(NUMBERS, float, "Tolerance of NSD in mm.", name="nsd-tolerance")
+    boundary_mm: float | None = _option(NUMBERS, float, "Width of the boundary for bECE in mm.", name="boundary")
+    missing: str = _option(
+        NUMBERS, str, "What a missing prediction is; skip is drop.", "error", choices=(*MISSING_RULES, "skip")
+    )
+    classes: str | None = _option(LABELS, str, "Class names, background first; else from dataset.json.")
+    regions: str | None = _option(LABELS, str, "Overlapping regions, as in 'WT=1,2,3;TC=2,3;ET=3'.")
+    ignore_label: int | None = _option(LABELS, int, "Label value that counts nowhere.")
+    label_map: str | None = _option(LABELS, str, "Label values to rename, as in '4=3,255=1'.", name="map")
+    input: InputKind = _option(
+        FILES, str, "What predictions hold; logits are never guessed.", "auto", choices=get_args(InputKind)
+    )
+    axes: str | None = _option(FILES, str, "The predictions' own axes, as in czyx or xyzc.")
+    scale: float | None = _option(FILES, float, "Divide probabilities by this; uint8 is 255.")
+    spacing_mm: tuple[float, ...] | None = _option(
+        FILES, list, "Voxel size in mm, in the order of the label file's own axes, as in '1.5,1.5,8'.", name="spacing"
+    )
+    pattern: str | None = _option(FILES, str, "How prediction names are built, as in '{case}_softmax'.")
+    manifest: Path | None = _option(
+        FILES, Path, "CSV of case, prediction, reference[, method, segmentation] instead of folders."
+    )
+    seg_dir: Path | None = _option(FILES, Path, "Label maps to take overlap and distances from.")
+    dataset: str | None = _option(FILES, str, "Name of the data set; else from dataset.json.")
+
+    def __post_init__(self) -> None:
+        for keyword, option in OPTIONS.items():
+            value = getattr(self, keyword)
+            if option.choices and isinstance(value, str) and value not in option.choices:
+                raise UsageError(f"--{option.name} {value!r} is unknown. Known: {', '.join(option.choices)}.")
+        object.__setattr__(self, "missing", missing_rule(self.missing))
+        object.__setattr__(self, "spacing_mm", _spacing(self.spacing_mm))
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise UsageError(f"--scale {self.scale:g}: expected the value that stands for probability 1, above 0.")
+        if self.axes is not None:
+            check_axes(self.axes)
+
+    @property
+    def numbers(self) -> Protocol:
+        """The protocol with its changed choices."""
+        return make_protocol(
+            self.protocol,
+            bins=self.bins,
+            fp_weight=self.fp_weight,
+            cece_threshold=self.cece_threshold,
+            hd95=self.hd95,
+            empty=self.empty,
+            nsd_tolerance_mm=self.nsd_tolerance_mm,
+            boundary_mm=self.boundary_mm,
+        )
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How to read predictions."""
+        return ReadOptions(self.input, self.axes, self.scale, self.spacing_mm)
+
+    def scheme(self, folders: Iterable[Path]) -> ClassScheme:
+        """The classes, by the options and by what lies in the folders; see `make_scheme`."""
+        return make_scheme(
+            folders,
+            classes=self.classes,
+            regions=self.regions,
+            ignore_label=self.ignore_label,
+            label_map=self.label_map,
+        )
+
+    def command(self, predictions: Path | None, labels: Path | None) -> str:
+        """The command that gives the same numbers: of all options, those that differ from their default."""
+        words = [str(path) for path in (predictions, labels) if path is not None]
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                words += [f"--{OPTIONS[each.name].name}", _as_text(value)]
+        return shlex.join(["calibeval", "score", *words])
+
+
+OPTIONS: dict[str, Option] = {
+    each.name: Option(each.metadata["name"] or each.name.replace("_", "-"), *each.metadata["option"])
+    for each in fields(ScoreOptions)
+}
+
+
+def options_of_table(table: Mapping[str, Any], source: str) -> ScoreOptions:
+    """Read the choices of a `[score]` table.
+
+    Args:
+        table: key to value.
+        source: of the table, for messages.
+
+    Raises:
+        UsageError: an unknown key, or a value of the wrong kind, or that cannot be.
+    """
+    keywords = {option.key: keyword for keyword, option in OPTIONS.items()}
+    given = {}
+    for key, value in table.items():
+        if key not in keywords:
+            raise UsageError(f"{source}: unknown option {key!r} of score. Known: {', '.join(keywords)}.")
+        given[keywords[key]] = _of_kind(value, OPTIONS[keywords[key]], source)
+    try:
+        return ScoreOptions(**given)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from error
+
+
+def _of_kind(value: Any, option: Option, source: str) -> Any:
+    accepted = {float: (int, float), Path: str, list: (list, str)}.get(option.kind, option.kind)
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        expected = "str" if option.kind is Path else option.kind.__name__
+        raise UsageError(f"{source}: score option {option.key} is {value!r}; expected {expected}.")
+    return Path(value) if option.kind is Path else value
+
+
+def _spacing(value: str | Sequence[float] | None) -> tuple[float, ...] | None:
+    """Lengths in mm from text as in `1.5,1.5,8`, or as they are."""
+    if value is None:
+        return None
+    try:
+        spacing = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--spacing {value!r}: expected numbers in mm parted by commas, as in 1.5,1.5,8.") from error
+    if not all(0 < length < math.inf for length in spacing):
+        raise UsageError(f"--spacing {value!r}: every length must be above 0.")
+    return spacing
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, Protocol):
+        return value.name
+    if isinstance(value, (list, tuple)):
+        return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
+    return str(value)
