@@ -14,6 +14,7 @@ A message is for a person: what file, what was expected, what was found, what to
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 
@@ -66,3 +67,19 @@ class MissingExtraError(CalibevalError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed. Install it with: pip install 'calibeval[{extra}]'")
+
+
+def describe(error: Exception) -> str:
+    """Say what happened in one line for people, whatever was raised.
+
+    What we raise on purpose, and the system's own errors, speak for themselves; anything else is a fault of ours.
+    """
+    if isinstance(error, CalibevalError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory. Close other programs, or take fewer --workers."
+    if isinstance(error, OSError):
+        return (f"{error.filename}: " if error.filename else "") + f"{error.strerror or error}."
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
+    return f"unexpected {type(error).__name__}: {error}. This is a bug; please report it.{place}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +78,25 @@ def _as_row(path: Path, number: int, columns: list[str], fields: list[str]) -> d
     if len(fields) < len(columns) or any(fields[len(columns) :]):
         raise UsageError(f"{path}: line {number} has {len(fields)} fields, expected {len(columns)}.")
     return dict(zip(columns, fields, strict=False))
+
+
+def check_writable(paths: Iterable[Path]) -> None:
+    """Refuse before the work what could not be written after it; makes the folders.
+
+    Raises:
+        UsageError: a folder that cannot be made or written to, or a file's name that is too long or a folder's.
+    """
+    for path in paths:
+        place, kind = path.parent, "folder"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place).close()
+            place, kind = path, "file"
+            if path.is_dir():  # fails for a name that is too long
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        except OSError as error:
+            reason = f"{place}: cannot be written to ({error.strerror})."
+            raise UsageError(f"{reason} Choose another {kind} with --out.") from error
 
 
 @contextmanager

@@ -14,14 +14,16 @@ import typer
 from calibeval.cli.check import check
 from calibeval.cli.console import prepare_streams
 from calibeval.cli.explain import explain
+from calibeval.cli.options import PartedCommand, PartedGroup
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
 from calibeval.cli.score import score
 from calibeval.cli.train import train
-from calibeval.errors import CalibevalError
+from calibeval.errors import describe
 
 app = typer.Typer(
     name="calibeval",
+    cls=PartedGroup,
     help="Tells whether a medical segmentation model can be believed: masks, probabilities, methods, gates.",
     no_args_is_help=True,
     add_completion=False,
@@ -48,16 +50,14 @@ def _main(
     """Options of calibeval itself."""
 
 
-app.command()(score)
-app.command()(rank)
-app.command()(check)
-app.command()(train)
-app.command()(predict)
-app.command()(explain)
+_PARTS = {"Score and compare": (score, rank, check), "Train and study": (train, predict), "Tools": (explain,)}
+for part, commands in _PARTS.items():
+    for command in commands:
+        app.command(cls=PartedCommand, rich_help_panel=part)(command)
 
 
 def run() -> None:
-    """Run the command line; an error that we raise on purpose, or the system's, is one message and exit code 2."""
+    """Run the command line; whatever is raised is one message and exit code 2."""
     prepare_streams()
     try:
         try:
@@ -65,10 +65,6 @@ def run() -> None:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except CalibevalError as error:
-        print(f"calibeval: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"calibeval: {where}{error.strerror or error}.", file=sys.stderr)
+    except Exception as error:
+        print(f"calibeval: {describe(error)}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from calibeval.cli.score import ProtocolName
+from calibeval.cli.options import Quiet, Workers
 from calibeval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,20 +65,19 @@ Integrity = Annotated[
     bool, typer.Option("--integrity", help="With PREDS LABELS: check the files too. Without gates: the files alone.")
 ]
 Protocol_ = Annotated[
-    ProtocolName | None, typer.Option("--protocol", help="For scoring; all other options: [score] in the gates file.")
+    str | None,
+    typer.Option("--protocol", metavar="NAME", help="For scoring; all other options: [score] in the gates file."),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
 Table = Annotated[Path | None, typer.Option(metavar="CSV", help="With PREDS LABELS: keep the scored table.")]
 Format = Annotated[FormatName, typer.Option("--format", help="Of stdout; github adds annotations and a step summary.")]
 Outs = Annotated[
     list[Path] | None,
-    typer.Option("--out", help="Also write the report here: .xml (JUnit), .md, .json or .txt; repeatable."),
+    typer.Option("-o", "--out", help="Also write the report here: .xml (JUnit), .md, .json or .txt; repeatable."),
 ]
 Init = Annotated[
-    bool, typer.Option("--init", help="Write a commented gates.toml (or --gates TOML) that RESULTS.csv passes today.")
+    bool, typer.Option("--init", help="Write a commented gates.toml (or --out TOML) that RESULTS.csv passes today.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="With --init: overwrite.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on stdout; the exit code tells.")]
 
 
 def check(
@@ -116,18 +115,20 @@ def check(
     inputs = _Inputs(results, labels, images, channels, baseline, table, workers, quiet)
     _refuse_contradictions(inputs, integrity=integrity, protocol=protocol, init=init, margins=margin)
     if init:
-        _write_draft(inputs, gates or Path("gates.toml"), method, force=force)
+        _write_draft(inputs, (out or [gates or Path("gates.toml")])[0], method, force=force)
         return
     formats = {path: format_of(path) for path in out or []}
     if "junit" in (format_, *formats.values()):
         check_junit()
     policy, notes = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
+    if protocol:
+        policy = replace(policy, score={**policy.score, "protocol": protocol})
     explicit = bool(gates or gate or warn or baseline)
     if inputs.is_table:
         report = _check_table(inputs, policy)
     else:
         files = integrity or (labels is None and not explicit)
-        report = _check_predictions(inputs, policy, protocol, files=files, scores=explicit or labels is not None)
+        report = _check_predictions(inputs, policy, files=files, scores=explicit or labels is not None)
     report = replace(report, notes=(*report.notes, *notes))
     _emit(report, format_, formats, quiet=quiet)
     raise typer.Exit(report.exit_code)
@@ -171,11 +172,9 @@ def _policy(
     inputs: _Inputs, path: Path | None, gates: list[str], warns: list[str], margins: list[str], method: str
 ) -> tuple[Policy, tuple[str, ...]]:
     """All that is asked for, from a file and beside it from options; and notes on what is passed over."""
-    from calibeval.cli.check_score import check_options
     from calibeval.gates.policy import parse_gate, parse_margin_option, read_policy
 
     found = read_policy(path, Path.cwd())
-    check_options(found)
     policy = found.extended(
         [*(parse_gate(text) for text in gates), *(parse_gate(text, "warn") for text in warns)],
         map(parse_margin_option, margins),
@@ -203,7 +202,7 @@ def _check_table(inputs: _Inputs, policy: Policy) -> Report:
     return _decide(load_scores(inputs.results, policy.method), str(inputs.results), inputs, policy)
 
 
-def _check_predictions(inputs: _Inputs, policy: Policy, protocol: str | None, *, files: bool, scores: bool) -> Report:
+def _check_predictions(inputs: _Inputs, policy: Policy, *, files: bool, scores: bool) -> Report:
     """Check the files, then score them and decide the gates, as far as each is asked for."""
     from calibeval.gates.report import Report
 
@@ -220,24 +219,21 @@ def _check_predictions(inputs: _Inputs, policy: Policy, protocol: str | None, *,
         return report
     from calibeval.cli.check_score import plan_scoring, score_for_gates
 
-    job = plan_scoring(inputs.results, inputs.labels, policy, protocol)
-    command = shlex.join(["calibeval", *sys.argv[1:]])
-    table = score_for_gates(job, workers=inputs.workers, table=inputs.table, command=command, quiet=inputs.quiet)
+    job = plan_scoring(inputs.results, inputs.labels, policy)
+    table = score_for_gates(job, workers=inputs.workers, table=inputs.table, quiet=inputs.quiet)
     decided = _decide(table, subject, inputs, policy)
     return replace(decided, outcomes=report.outcomes + decided.outcomes, findings=report.findings)
 
 
 def _check_files(report: Report, inputs: _Inputs, policy: Policy) -> Report:
-    from calibeval.cli.check_score import one_method, reading_choices
+    from calibeval.cli.check_score import one_method
     from calibeval.cli.console import progress
     from calibeval.gates.integrity import check_files, plan_files
     from calibeval.scoring.job import choose_workers
 
-    homes = [path for path in (inputs.labels, inputs.images, inputs.results) if path is not None]
-    scheme, options = reading_choices(policy, [folder for home in homes for folder in (home, home.resolve().parent)])
     plan = plan_files(
         inputs.results, inputs.labels, inputs.images, channels=inputs.channels,
-        scheme=scheme, options=options, pattern=policy.score.get("pattern"), severities=policy.integrity,
+        choices=policy.options, severities=policy.integrity,
     )  # fmt: skip
     if policy.method:
         plan = replace(plan, pairings=one_method(plan.pairings, policy.method, inputs.results))

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calibeval.cli.console import INTERRUPTED, progress
+from calibeval.cli.options import DryRun, Quiet
 from calibeval.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from calibeval.scoring.plan import ScoreJob
     from calibeval.train.checkpoint import Checkpoint
     from calibeval.train.config import TrainConfig
     from calibeval.train.fit import Fitted, Watcher
-    from calibeval.train.run import HeldOut
     from calibeval.train.session import Plan
 
 _MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
@@ -36,7 +37,7 @@ Data = Annotated[
         show_default=False,
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/DATA-LOSS-fFOLD-sSEED.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run [runs/DATA-LOSS-fFOLD-sSEED].")]
 Loss = Annotated[
     str | None, typer.Option(metavar="NAME[:VARIANT]", help="dicece, fl, ecp, ls, svls, mbls, nacl, fcl or sdc [sdc].")
 ]
@@ -55,7 +56,7 @@ Preset = Annotated[str, typer.Option(help="Protocol: sdc-paper, nacl-code or sdc
 Backbone = Annotated[str | None, typer.Option(help="unet, unet-nacl or dynunet [unet].")]
 Width = Annotated[int | None, typer.Option(help="Filters at full resolution [32].")]
 Size = Annotated[str | None, typer.Option(metavar="N|HxW", help="Training slices are cropped or padded to it.")]
-Fold = Annotated[str | None, typer.Option(metavar="i/K", help="Fold i is held out, the next validates [1/5].")]
+Fold = Annotated[str | None, typer.Option(metavar="i/n", help="Fold i is held out, the next validates [1/5].")]
 GroupBy = Annotated[str | None, typer.Option(help="patient keeps a patient's cases together; none [patient].")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training slices [100].")]
 BatchSize = Annotated[int | None, typer.Option(help="Slices per forward pass, over all processes [16].")]
@@ -72,8 +73,6 @@ Workers = Annotated[int | None, typer.Option(help="Processes that prepare data [
 EarlyStop = Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one; 0 never [0].")]
 Overfit = Annotated[bool | None, typer.Option("--overfit-batch", help="Learn one batch by heart, as a test.")]
 Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
 def train(
@@ -237,8 +236,9 @@ def _finish(config: TrainConfig, plan: Plan, fitted: Fitted, *, quiet: bool) -> 
         held_out = predict_held_out(config, plan, advance)
     for failure in held_out.failures:
         print(f"calibeval: {failure}", file=sys.stderr)
-    failed = _score(held_out, Path(config.out) / "score.csv")
-    print(f"again: {held_out.score_command}")
+    job = held_out.plan_scoring()
+    failed = _score(job, Path(config.out) / "score.csv")
+    print(f"again: {job.command}")
     if held_out.failures or failed:
         raise typer.Exit(3)
 
@@ -248,19 +248,14 @@ def _leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _score(held_out: HeldOut, table: Path) -> bool:
+def _score(job: ScoreJob, table: Path) -> bool:
     """Score the held-out cases as `calibeval score` does, and print its summary; whether a case failed."""
     from calibeval.cli.score_table import print_scores
-    from calibeval.scoring.job import run_job, write_method
-    from calibeval.scoring.plan import plan_job
+    from calibeval.cli.scoring import score_and_write
 
-    job = plan_job(held_out.predictions, held_out.labels, metrics=held_out.metrics)
-    scores = list(run_job(job))
-    for method in scores:
-        write_method(table, method, job, held_out.score_command)
-        for case, error in method.errors.items():
-            print(f"calibeval: {method.method}/{case}: {error}", file=sys.stderr)
-    print_scores(scores, {method.method: table for method in scores})
+    tables = dict.fromkeys(job.pairings, table)
+    scores = score_and_write(job, tables, workers=1, quiet=True)
+    print_scores(scores, tables)
     return any(method.errors for method in scores)
 
 

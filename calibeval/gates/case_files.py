@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import BrokenFileError, GeometryError, InputError, ProbabilityError
+from calibeval.errors import BrokenFileError, GeometryError, InputError, ProbabilityError, describe
 from calibeval.gates.scan import PlaneScan, scan_planes
 from calibeval.io.arrays import ArrayFile, array_keys, open_array
 from calibeval.io.cases import LABEL_KEYS, PROBABILITY_KEYS, Prediction, ReadOptions, open_prediction
@@ -53,7 +53,7 @@ def check_case(task: Task) -> list[Problem]:
     except MemoryError:
         return [Problem("readable", "not enough memory for this case.", "Try --workers 1.")]
     except Exception as error:  # one strange file must not end the check of the others
-        return [Problem("readable", f"unexpected {type(error).__name__}: {error}.", "This is a bug; please report it.")]
+        return [Problem("readable", describe(error))]
 
 
 def died(_task: Task) -> list[Problem]:

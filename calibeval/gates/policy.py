@@ -30,6 +30,7 @@ from typing import Any, Literal, NamedTuple
 from calibeval.errors import UsageError
 from calibeval.gates.rules import check_severities
 from calibeval.metrics import METRICS, select_metrics
+from calibeval.scoring.options import ScoreOptions, options_of_table
 from calibeval.table import ALL, MEAN
 
 Severity = Literal["fail", "warn"]
@@ -123,6 +124,11 @@ class Policy:
     score: Mapping[str, Any] = field(default_factory=dict)
     integrity: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+
+    @property
+    def options(self) -> ScoreOptions:
+        """`score`, understood."""
+        return options_of_table(self.score, self.source)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -285,6 +291,7 @@ def make_policy(keys: Any, source: str) -> Policy:
     if policy.min_cases < 1 or not 0 < policy.alpha < 0.5:
         raise UsageError(f"{source}: min_cases must be 1 or more, and alpha between 0 and 0.5.")
     check_severities(policy.integrity, source)
+    _ = policy.options  # refused also where nothing is to be scored this time
     try:
         gates = [*_gates(keys, "fail"), *_gates(keys, "warn")]
         margins = [parse_margin(name, margin) for name, margin in keys.get("margins", {}).items()]

@@ -7,13 +7,13 @@ case names, so that the same bytes come out whatever the number of workers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from calibeval.bins import bins_path, pool, write_bins
-from calibeval.errors import CalibevalError, InputError, UsageError
+from calibeval.errors import CalibevalError, InputError, UsageError, describe
 from calibeval.io.arrays import open_array, with_parts
 from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case
 from calibeval.io.gzipped import use_cores
@@ -77,7 +77,7 @@ def run_job(
     job: ScoreJob,
     *,
     workers: int | None = 1,
-    stores: dict[str, ShardStore] | None = None,
+    stores: Mapping[str, ShardStore] | None = None,
     progress: Callable[[str, CaseScore], None] = lambda case, score: None,
 ) -> Iterator[MethodScore]:
     """Score all cases; yield each method once its last case is done.
@@ -125,7 +125,9 @@ def _run_cases(
 
 def _key(job: ScoreJob, paths: CasePaths) -> str:
     files = [path for path in (*paths.prediction, paths.segmentation, paths.reference) if path is not None]
-    return make_key([part for path in files for part in with_parts(path)], (paths, replace(job, pairings={}, command="")))
+    return make_key(
+        [part for path in files for part in with_parts(path)], (paths, replace(job, pairings={}, command=""))
+    )
 
 
 def _score_task(task: _Task) -> CaseScore:
@@ -143,7 +145,7 @@ def _score_task(task: _Task) -> CaseScore:
     except MemoryError:
         return _failed(paths, job, "not enough memory for this case. Try --workers 1 and --resume.")
     except Exception as error:
-        return _failed(paths, job, f"unexpected {type(error).__name__}: {error}. This is a bug; please report it.")
+        return _failed(paths, job, describe(error))
     notes = [*case.notes, *readout.notes, *_left_out(case.source is None, job.metrics), *_not_computed(rows)]
     return CaseScore(tuple(rows), readout.bins, tuple(notes))
 
@@ -224,6 +226,11 @@ def _complain(case: str, score: CaseScore, job: ScoreJob) -> CaseScore:
     reason = "its prediction was taken for a label map, those of other cases hold probabilities"
     rows = unscored_rows(case, job.scheme, job.protocol, lost, status="failed", note=reason)
     return score._replace(rows=(*score.rows, *rows), error=f"{reason}. If it holds some too: --input probabilities.")
+
+
+def side_files(path: Path) -> tuple[Path, Path]:
+    """All files of a table: itself and its statistics."""
+    return path, bins_path(path)
 
 
 def write_method(path: Path, score: MethodScore, job: ScoreJob) -> None:

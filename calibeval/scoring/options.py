@@ -1,4 +1,4 @@
-"""The choices of scoring, once: options of `calibeval score`, keys of `[score]` in a gates file, keywords of the library.
+"""The choices of scoring, once: options of `score`, keys of `[score]` in a gates file, keywords of `score_folder`.
 
 Every choice here changes numbers, or which files they are of, so a table's recorded command is made of these alone:
 `command` leaves out whatever else was on the command line.
@@ -46,10 +46,8 @@ class Option(NamedTuple):
         return self.name.replace("-", "_")
 
 
-def _option(
-    part: str, kind: type, text: str, default: Any = None, *, name: str = "", choices: Iterable[str] = ()
-) -> Any:
-    return field(default=default, metadata={"name": name, "option": (kind, text, part, tuple(choices))})
+def _about(part: str, kind: type, text: str, name: str = "", choices: Iterable[str] = ()) -> dict[str, Any]:
+    return {"name": name, "rest": (kind, text, part, tuple(choices))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,44 +58,78 @@ class ScoreOptions:
         UsageError: a value that cannot be.
     """
 
-    protocol: str | Protocol = _option(NUMBERS, str, "Named set of choices.", "paper", choices=PROTOCOLS)
-    metrics: str | Sequence[str] = _option(
-        NUMBERS, str, "default (DSC, HD95, ECE, CECE, pECE), all, or names.", "default"
+    protocol: str | Protocol = field(
+        default="paper", metadata=_about(NUMBERS, str, "Named set of choices.", choices=PROTOCOLS)
     )
-    bins: int | None = _option(NUMBERS, int, "Bins of ECE, CECE and pECE alike.")
-    fp_weight: float | None = _option(NUMBERS, float, "Weight of false positives in pECE.")
-    cece_threshold: float | None = _option(NUMBERS, float, "CECE counts voxels with p above it.", name="threshold")
-    hd95: str | None = _option(NUMBERS, str, "Definition of HD95 and of all distances.", choices=HD95_DEFINITIONS)
-    empty: str | None = _option(NUMBERS, str, "What a number becomes when a mask is empty.", choices=EMPTY_RULES)
-    nsd_tolerance_mm: float | None = _option(NUMBERS, float, "Tolerance of NSD in mm.", name="nsd-tolerance")
-    boundary_mm: float | None = _option(NUMBERS, float, "Width of the boundary for bECE in mm.", name="boundary")
-    missing: str = _option(
-        NUMBERS, str, "What a missing prediction is; skip is drop.", "error", choices=(*MISSING_RULES, "skip")
+    metrics: str | Sequence[str] = field(
+        default="default", metadata=_about(NUMBERS, str, "default (DSC, HD95, ECE, CECE, pECE), all, or names.")
     )
-    classes: str | None = _option(LABELS, str, "Class names, background first; else from dataset.json.")
-    regions: str | None = _option(LABELS, str, "Overlapping regions, as in 'WT=1,2,3;TC=2,3;ET=3'.")
-    ignore_label: int | None = _option(LABELS, int, "Label value that counts nowhere.")
-    label_map: str | None = _option(LABELS, str, "Label values to rename, as in '4=3,255=1'.", name="map")
-    input: InputKind = _option(
-        FILES, str, "What predictions hold; logits are never guessed.", "auto", choices=get_args(InputKind)
+    bins: int | None = field(default=None, metadata=_about(NUMBERS, int, "Bins of ECE, CECE and pECE alike."))
+    fp_weight: float | None = field(default=None, metadata=_about(NUMBERS, float, "Weight of false positives in pECE."))
+    cece_threshold: float | None = field(
+        default=None, metadata=_about(NUMBERS, float, "CECE counts voxels with p above it.", "threshold")
     )
-    axes: str | None = _option(FILES, str, "The predictions' own axes, as in czyx or xyzc.")
-    scale: float | None = _option(FILES, float, "Divide probabilities by this; uint8 is 255.")
-    spacing_mm: tuple[float, ...] | None = _option(
-        FILES, list, "Voxel size in mm, in the order of the label file's own axes, as in '1.5,1.5,8'.", name="spacing"
+    hd95: str | None = field(
+        default=None, metadata=_about(NUMBERS, str, "Definition of HD95 and of all distances.", "", HD95_DEFINITIONS)
     )
-    pattern: str | None = _option(FILES, str, "How prediction names are built, as in '{case}_softmax'.")
-    manifest: Path | None = _option(
-        FILES, Path, "CSV of case, prediction, reference[, method, segmentation] instead of folders."
+    empty: str | None = field(
+        default=None, metadata=_about(NUMBERS, str, "What a number becomes when a mask is empty.", "", EMPTY_RULES)
     )
-    seg_dir: Path | None = _option(FILES, Path, "Label maps to take overlap and distances from.")
-    dataset: str | None = _option(FILES, str, "Name of the data set; else from dataset.json.")
+    nsd_tolerance_mm: float | None = field(
+        default=None, metadata=_about(NUMBERS, float, "Tolerance of NSD in mm.", "nsd-tolerance")
+    )
+    boundary_mm: float | None = field(
+        default=None, metadata=_about(NUMBERS, float, "Width of the boundary for bECE in mm.", "boundary")
+    )
+    missing: str = field(
+        default="error",
+        metadata=_about(NUMBERS, str, "What a missing prediction is; skip is drop.", "", (*MISSING_RULES, "skip")),
+    )
+    classes: str | None = field(
+        default=None, metadata=_about(LABELS, str, "Class names, background first; else from dataset.json.")
+    )
+    regions: str | None = field(
+        default=None, metadata=_about(LABELS, str, "Overlapping regions, as in 'WT=1,2,3;TC=2,3;ET=3'.")
+    )
+    ignore_label: int | None = field(default=None, metadata=_about(LABELS, int, "Label value that counts nowhere."))
+    label_map: str | None = field(
+        default=None, metadata=_about(LABELS, str, "Label values to rename, as in '4=3,255=1'.", "map")
+    )
+    input: InputKind = field(
+        default="auto",
+        metadata=_about(FILES, str, "What predictions hold; logits are never guessed.", "", get_args(InputKind)),
+    )
+    axes: str | None = field(
+        default=None, metadata=_about(FILES, str, "The predictions' own axes, as in czyx or xyzc.")
+    )
+    scale: float | None = field(
+        default=None, metadata=_about(FILES, float, "Divide probabilities by this; uint8 is 255.")
+    )
+    spacing_mm: tuple[float, ...] | None = field(
+        default=None,
+        metadata=_about(
+            FILES, list, "Voxel size in mm, in the order of the label file's own axes, as in '1.5,1.5,8'.", "spacing"
+        ),
+    )
+    pattern: str | None = field(
+        default=None, metadata=_about(FILES, str, "How prediction names are built, as in '{case}_softmax'.")
+    )
+    manifest: Path | None = field(
+        default=None,
+        metadata=_about(FILES, Path, "CSV of case, prediction, reference[, method, segmentation] instead of folders."),
+    )
+    seg_dir: Path | None = field(
+        default=None, metadata=_about(FILES, Path, "Label maps to take overlap and distances from.")
+    )
+    dataset: str | None = field(
+        default=None, metadata=_about(FILES, str, "Name of the data set; else from dataset.json.")
+    )
 
     def __post_init__(self) -> None:
         for keyword, option in OPTIONS.items():
             value = getattr(self, keyword)
             if option.choices and isinstance(value, str) and value not in option.choices:
-                raise UsageError(f"--{option.name} {value!r} is unknown. Known: {', '.join(option.choices)}.")
+                raise UsageError(f"Unknown {option.name} {value!r}. Known: {', '.join(option.choices)}.")
         object.__setattr__(self, "missing", missing_rule(self.missing))
         object.__setattr__(self, "spacing_mm", _spacing(self.spacing_mm))
         if self.scale is not None and not 0 < self.scale < math.inf:
@@ -145,7 +177,7 @@ class ScoreOptions:
 
 
 OPTIONS: dict[str, Option] = {
-    each.name: Option(each.metadata["name"] or each.name.replace("_", "-"), *each.metadata["option"])
+    each.name: Option(each.metadata["name"] or each.name.replace("_", "-"), *each.metadata["rest"])
     for each in fields(ScoreOptions)
 }
 
@@ -173,11 +205,11 @@ def options_of_table(table: Mapping[str, Any], source: str) -> ScoreOptions:
 
 
 def _of_kind(value: Any, option: Option, source: str) -> Any:
-    accepted = {float: (int, float), Path: str, list: (list, str)}.get(option.kind, option.kind)
-    if isinstance(value, bool) or not isinstance(value, accepted):
+    accepted: dict[type, tuple[type, ...]] = {float: (int, float), Path: (str,), list: (list, str)}
+    if isinstance(value, bool) or not isinstance(value, accepted.get(option.kind, (option.kind,))):
         expected = "str" if option.kind is Path else option.kind.__name__
         raise UsageError(f"{source}: score option {option.key} is {value!r}; expected {expected}.")
-    return Path(value) if option.kind is Path else value
+    return Path(str(value)) if option.kind is Path else value
 
 
 def _spacing(value: str | Sequence[float] | None) -> tuple[float, ...] | None:

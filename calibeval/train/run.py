@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from calibeval.errors import InputError, UsageError
+from calibeval.scoring.options import ScoreOptions
+from calibeval.scoring.plan import ScoreJob, plan_job
 from calibeval.train.cases import Case
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_bytes
 from calibeval.train.config import TrainConfig, read_config
@@ -40,11 +41,9 @@ class HeldOut(NamedTuple):
         """What can be scored: without geometry no distance in mm."""
         return "default" if self.labels else "DSC,ECE,CECE,pECE"
 
-    @property
-    def score_command(self) -> str:
-        """The command that scores them."""
-        options = [] if self.metrics == "default" else ["--metrics", self.metrics]
-        return shlex.join(["calibeval", "score", *map(str, filter(None, (self.predictions, self.labels))), *options])
+    def plan_scoring(self) -> ScoreJob:
+        """How `calibeval score` would score them."""
+        return plan_job(self.predictions, self.labels, ScoreOptions(metrics=self.metrics))
 
 
 def find_demo_data(out: Path) -> Path:

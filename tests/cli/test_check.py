@@ -272,7 +272,7 @@ def test_labels_inside_the_files_are_found(cli, tmp_path):
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ('score = { protocl = "guo" }', "unknown option 'protocl' of score. Known: bins"),
+        ('score = { protocl = "guo" }', "unknown option 'protocl' of score. Known: protocol"),
         ('score = { bins = "10" }', "score option bins is '10'; expected int"),
         ('score = { protocol = "x" }', "Unknown protocol 'x'"),
         ('method = "other"', "holds no method 'other', only m"),

@@ -14,9 +14,8 @@ import pytest
 
 from calibeval import read_table, score_folder
 from calibeval.bins import read_bins
-from calibeval.cli import score as score_command
 from calibeval.metrics import CAUTIONS, DEFAULT, METRICS
-from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, make_protocol
+from calibeval.protocol import make_protocol
 from calibeval.summary import summarise
 from calibeval.table import COLUMNS, STATUSES
 from tests.case_files import NAMES, make_case, write_folders, write_names, write_nifti, write_npz
@@ -25,12 +24,6 @@ from tests.case_files import NAMES, make_case, write_folders, write_names, write
 @pytest.fixture
 def data(tmp_path):
     return write_folders(tmp_path)
-
-
-def test_the_choices_are_those_of_the_registries():
-    assert score_command.__globals__["ProtocolName"].__args__ == tuple(PROTOCOLS)
-    assert score_command.__globals__["HD95Name"].__args__ == tuple(HD95_DEFINITIONS)
-    assert score_command.__globals__["EmptyRuleName"].__args__ == tuple(EMPTY_RULES)
 
 
 def test_the_table_opens_in_plain_pandas_and_says_what_it_is(data, cli):

@@ -67,7 +67,7 @@ def link_to_nowhere(path):
 
 
 BROKEN = {
-    "missing": (lambda path: path.unlink(), ["no prediction for {label}", "--missing worst or --missing skip"]),
+    "missing": (lambda path: path.unlink(), ["no prediction for {label}", "--missing worst or --missing drop"]),
     "truncated": (break_gzip, ["{pred}: ", "truncated or corrupt", "Write or copy it again."]),
     "flipped bit": (flip_bit, ["b.npz: ", "truncated or corrupt"]),
     "pickle": (pickle, ["b.npz: holds pickled Python objects, which are never loaded. Save a plain array"]),

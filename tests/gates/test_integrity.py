@@ -12,8 +12,8 @@ from calibeval.errors import UsageError
 from calibeval.gates.integrity import RULES, check_files, plan_files
 from calibeval.gates.report import Report
 from calibeval.gates.scan import scan_planes
-from calibeval.io.cases import ReadOptions
 from calibeval.io.probabilities import array_source
+from calibeval.scoring.options import ScoreOptions
 from tests.case_files import AFFINE, make_case, write_folders, write_itk, write_names, write_nifti, write_npz
 
 
@@ -267,7 +267,7 @@ def test_logits_are_taken_as_such_when_told(folders):
     for index, name in enumerate("abc"):
         write_nifti(preds / f"{name}.nii.gz", np.log(make_case(index)[0] + 1e-3))
     assert list(broken(preds, labels)[0]) == ["range"]
-    assert broken(preds, labels, options=ReadOptions("logits"))[0] == {}
+    assert broken(preds, labels, choices=ScoreOptions(input="logits"))[0] == {}
 
 
 def test_processes_find_the_same(folders):

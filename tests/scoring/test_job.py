@@ -18,6 +18,7 @@ from calibeval.errors import UsageError
 from calibeval.io.pairing import CasePaths
 from calibeval.scoring import job as job_module
 from calibeval.scoring.job import choose_workers, run_job, table_path, write_method
+from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import plan_job
 from calibeval.scoring.shards import ShardStore
 from tests.case_files import make_case, write_folders, write_names, write_nifti
@@ -168,7 +169,7 @@ def counting(monkeypatch):
 
 
 def finish(preds, labels, store, **choices):
-    (score,) = run_job(plan_job(preds, labels, **choices), stores={"m": store})
+    (score,) = run_job(plan_job(preds, labels, ScoreOptions(**choices)), stores={"m": store})
     return score
 
 
@@ -380,7 +381,7 @@ def test_a_table_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch):
     job = plan_job(*small)
     (score,) = run_job(job)
     path = tmp_path / "out" / "m.csv"
-    write_method(path, score, job, "calibeval score")
+    write_method(path, score, job)
     before = path.read_bytes()
 
     def fail(*_, **__):
@@ -388,7 +389,7 @@ def test_a_table_is_written_whole_or_not_at_all(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="No space left"):
-        write_method(path, score, job, "calibeval score")
+        write_method(path, score, job)
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["m.bins.npz", "m.csv"]
@@ -427,4 +428,4 @@ def test_labels_beside_the_methods_are_no_method(small, tmp_path):
 
 def test_an_unknown_protocol_is_a_usage_error(small):
     with pytest.raises(UsageError, match=r"Unknown protocol 'papr'\. Known: paper"):
-        plan_job(*small, protocol="papr")
+        plan_job(*small, ScoreOptions(protocol="papr"))

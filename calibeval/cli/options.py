@@ -1,0 +1,74 @@
+"""Options that commands share, each with one word and one meaning; and help that shows commands and options by part."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from calibeval.scoring.options import OPTIONS, Option, ScoreOptions
+
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors; the exit code tells.")]
+
+
+def takes_score_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that has `**choices` an option for each choice of `ScoreOptions`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    parameters = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    parameters += [_parameter(keyword, option) for keyword, option in OPTIONS.items()]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # where Typer looks
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def _parameter(keyword: str, option: Option) -> inspect.Parameter:
+    default = ScoreOptions.__dataclass_fields__[keyword].default
+    plain = str if option.kind is list else option.kind  # a list is given as text
+    kind: Any = Literal.__getitem__(option.choices) if option.choices else plain
+    declared = typer.Option(f"--{option.name}", help=option.help, rich_help_panel=option.part)
+    annotation: Any = Annotated[kind if default is not None else kind | None, declared]
+    return inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+class PartedGroup(TyperGroup):
+    """A group whose help lists the commands by their part (`rich_help_panel`)."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a part."""
+        commands: dict[str, Any] = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = formatter.width - 6 - max(map(len, commands))
+        _write_parts(
+            formatter,
+            [(_part(each, "Commands"), name, each.get_short_help_str(width)) for name, each in commands.items()],
+        )
+
+
+class PartedCommand(TyperCommand):
+    """A command whose help lists the options by their part."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a part."""
+        records = [(each, each.get_help_record(ctx)) for each in self.get_params(ctx)]
+        arguments = [("Arguments", *text) for each, text in records if text and each.param_type_name == "argument"]
+        options = [
+            (_part(each, "Options"), *text) for each, text in records if text and each.param_type_name == "option"
+        ]
+        _write_parts(formatter, [*arguments, *options])
+
+
+def _part(item: Any, default: str) -> str:
+    return getattr(item, "rich_help_panel", None) or default
+
+
+def _write_parts(formatter: Any, rows: Iterable[tuple[str, str, str]]) -> None:
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for part, name, text in rows:
+        parts.setdefault(part, []).append((name, text))
+    for part, listed in parts.items():
+        with formatter.section(part):
+            formatter.write_dl(listed)

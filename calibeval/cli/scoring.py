@@ -1,0 +1,63 @@
+"""Scoring a job and writing its tables, as `score`, `check` and `train` all do it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibeval.cli.console import prepare_kernels, progress
+
+if TYPE_CHECKING:
+    from calibeval.scoring.job import MethodScore
+    from calibeval.scoring.plan import ScoreJob
+    from calibeval.scoring.shards import ShardStore
+
+MOST_ERRORS = 20  # printed for one method; the table holds all
+
+
+def score_and_write(
+    job: ScoreJob,
+    tables: Mapping[str, Path],
+    *,
+    workers: int | None,
+    quiet: bool,
+    stores: Mapping[str, ShardStore] | None = None,
+) -> list[MethodScore]:
+    """Score and write method by method, and say which cases failed and why.
+
+    Args:
+        job: what to do.
+        tables: where each method's table goes; a method that is not there is not written.
+        workers: processes; None takes as many as cores, memory and work allow.
+        quiet: no progress, and only errors.
+        stores: of finished cases; they go when all is written, so that no method is done twice.
+    """
+    from calibeval.scoring.job import run_job, write_method
+
+    prepare_kernels(job, workers)
+    total = sum(len(pairing.cases) for pairing in job.pairings.values())
+    scores = []
+    with progress("scoring", total, quiet=quiet) as advance:
+        for method in run_job(job, workers=workers, stores=stores, progress=lambda case, _score: advance(case)):
+            if method.method in tables:
+                write_method(tables[method.method], method, job)
+            scores.append(method)
+    for store in (stores or {}).values():
+        store.remove()
+    for method in scores:
+        _print_problems(method, job.pairings[method.method].extra, quiet=quiet)
+    return scores
+
+
+def _print_problems(method: MethodScore, extra: list[str], *, quiet: bool) -> None:
+    listed = list(method.errors.items())
+    for case, error in listed[:MOST_ERRORS]:
+        print(f"calibeval: {method.method}/{case}: {error}", file=sys.stderr)
+    if len(listed) > MOST_ERRORS:
+        more = len(listed) - MOST_ERRORS
+        print(f"calibeval: {method.method}: {more} more cases failed; see the table's notes.", file=sys.stderr)
+    if extra and not quiet:
+        named = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")
+        print(f"calibeval: {method.method}: predictions without a label ({len(extra)}): {named}", file=sys.stderr)
