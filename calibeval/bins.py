@@ -114,10 +114,12 @@ def flatten(statistics: Statistics) -> dict[str, NDArray[Any]]:
 
 
 def unflatten(arrays: dict[str, NDArray[Any]], index: tuple[int, ...] = ()) -> Statistics:
-    """Undo `flatten`, taking one entry of stacked arrays."""
+    """Undo `flatten`, taking one entry of stacked arrays; what 0.1 did not keep is of no voxel."""
     fields: dict[str, Any] = {}
     for name in Statistics.__dataclass_fields__:
-        if f"{name}_count" in arrays:
+        if name == "selected" and "selected_count" not in arrays:
+            fields[name] = Histogram(0 * arrays["boundary_count"][index], 0 * arrays["boundary_total"][index])
+        elif f"{name}_count" in arrays:
             fields[name] = Histogram(arrays[f"{name}_count"][index], arrays[f"{name}_total"][index])
         else:
             fields[name] = arrays[name][index]

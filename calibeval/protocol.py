@@ -84,6 +84,7 @@ class Protocol:
         nsd_tolerance_mm: NSD counts surface within this distance.
         boundary_mm: bECE counts voxels within this distance of the reference boundary.
         nll_clip: NLL takes -log(max(p, nll_clip)).
+        gap_threshold: gap counts voxels with 1 - p_0 above it: selected by the prediction, never by the outcome.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Protocol:
     nsd_tolerance_mm: float = 2.0
     boundary_mm: float = 2.0
     nll_clip: float = 1e-7
+    gap_threshold: float = 1e-3
 
     @property
     def signature(self) -> Signature:
@@ -119,6 +121,7 @@ class Protocol:
             "NSD": f"{self.nsd_tolerance_mm:g}mm",
             "bECE": f"{self.boundary_mm:g}mm",
             "NLL": f"clip{self.nll_clip:g}",
+            "gap": f"top,1-p0>{self.gap_threshold:g}",
         }
         return Signature.of(self.name, parts)
 
@@ -146,6 +149,12 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "guo": Protocol("guo", ece_domain="all", cece_threshold=None),
 }
+
+
+def domain_of(signature: Signature, part: str) -> str:
+    """Voxels that count for `ECE` or `CECE`, `all` or `foreground`, by a signature; empty where it does not say."""
+    choices = signature.get(part).split(",")
+    return choices[1] if len(choices) > 1 else ""
 
 
 def make_protocol(name: str | Protocol = "paper", *, bins: int | None = None, **changes: Any) -> Protocol:
@@ -181,6 +190,8 @@ def _check(protocol: Protocol) -> None:
             raise UsageError(f"The number of bins must lie between 1 and 1000, not {bins}.")
     if protocol.cece_threshold is not None and not 0 <= protocol.cece_threshold < 1:
         raise UsageError(f"The CECE threshold must lie in [0, 1), not {protocol.cece_threshold:g}.")
+    if not 0 <= protocol.gap_threshold < 1:
+        raise UsageError(f"The threshold of gap must lie in [0, 1), not {protocol.gap_threshold:g}.")
     positive = {
         "false-positive weight": protocol.fp_weight,
         "NSD tolerance": protocol.nsd_tolerance_mm,

@@ -44,6 +44,7 @@ PARTS: dict[str, Part] = {
     "NSD": Part("tolerance of NSD", ("NSD",)),
     "bECE": Part("boundary width of bECE", ("bECE",)),
     "NLL": Part("clipping of NLL", ("NLL",)),
+    "gap": Part("voxels of gap", ("gap",), default="as-ECE"),
     "regions": Part("regions", of_data=True, default="none"),
     "ignore": Part("ignored label", of_data=True, default="none"),
     "map": Part("renamed labels", of_data=True, default="none"),

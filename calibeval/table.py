@@ -106,7 +106,7 @@ def render_table(rows: Iterable[Row], *, signature: str, command: str = "") -> s
         "rows": len(rows),
         "signature": str(signature),
         "command": " ".join(command.splitlines()),
-        "notes": cautions(row.metric for row in rows),
+        "notes": cautions((row.metric for row in rows), signature),
     }
     last = [json.dumps({key: value for key, value in about.items() if value}, ensure_ascii=False)]
     text = io.StringIO()

@@ -1,5 +1,7 @@
 """The side file: statistics survive it, and pooled numbers come from it alone."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,16 @@ def test_statistics_survive(side_file):
     for case, problems in cases.items():
         for name, array in flatten(problems[""]).items():
             np.testing.assert_array_equal(flatten(table.cases[case][""])[name], array, strict=True)
+
+
+def test_a_side_file_of_the_first_release_has_no_gap(side_file):
+    """It did not keep the voxels that the prediction selects; all else is read as before."""
+    path, cases = side_file
+    with np.load(path) as file:
+        np.savez(path, **{name: file[name] for name in file.files if not name.startswith("selected")})
+    pooled = read_bins(path).pooled()[""]
+    assert math.isnan(CALIBRATION_FUNCTIONS["gap"](pooled, PAPER).overall)
+    assert CALIBRATION_FUNCTIONS["ECE"](pooled, PAPER) == CALIBRATION_FUNCTIONS["ECE"](pool(cases.values())[""], PAPER)
 
 
 def test_pooled_numbers_come_from_sums_not_from_means(side_file):

@@ -106,7 +106,7 @@ def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
     from calibeval.metrics import cautions
     from calibeval.summary import as_json, summarise
 
-    said = cautions(row.metric for method in scores for row in method.rows)
+    said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
     methods = [
         {
             "method": method.method,

@@ -28,7 +28,7 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
     console = console or make_console()
     rows = [row for method in scores for row in summarise(method.rows)]
     console.print(_table(rows))
-    for caution in cautions(row.metric for row in rows):
+    for caution in cautions((row.metric for row in rows), scores[0].signature):
         console.print(caution, style="dim")
     console.print(f"signature: {scores[0].signature}", style="dim")
     if any(row.n and math.isnan(row.low) for row in rows):

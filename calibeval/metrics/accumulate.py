@@ -170,6 +170,7 @@ class _Range:
         self.statistics = empty_statistics(settings.classes, settings.protocol)
         self._settings, self._predicted, self._boundary = settings, predicted, boundary
         self._labels = self._class_labels = LabelBlocks.of(reference)
+        self._selected = reference  # labels with 255 where class 0 is all but sure
         if settings.protocol.cece_domain == "foreground":
             self._class_labels = LabelBlocks.of(np.where(reference == 0, np.uint8(IGNORED), reference))
         blocks = self._labels.low.size
@@ -188,6 +189,8 @@ class _Range:
         self._sums += plane.sums
         self._add_plane(plane, self._class_labels, c, settings.of_class, self.statistics.classes.of(c))
         if c == 0:
+            sure = plane.values >= settings.dtype.type(1 - settings.protocol.gap_threshold)
+            self._selected = np.where(sure, np.uint8(IGNORED), self._labels.values)
             self._add_plane(plane, self._labels, c, settings.foreground, self.statistics.foreground, flip=True)
         if settings.proper:
             scores = self.statistics.squared_error[c : c + 1], self.statistics.log_loss[c : c + 1]
@@ -238,6 +241,7 @@ class _Range:
             self._add_plane(plane, LabelBlocks.of(right), 1, self._settings.top, into)
 
         add(self._labels.values, self._settings.protocol.ece_domain == "foreground", self.statistics.top)
+        add(self._selected, False, self.statistics.selected)
         if self._boundary is not None:
             add(self._boundary, False, self.statistics.boundary)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -136,6 +137,11 @@ def boundary_bins(statistics: Statistics, protocol: Protocol) -> Bins:
     return to_bins(statistics.boundary, Edges.of(protocol).top, protocol.ece_bins)
 
 
+def selected_bins(statistics: Statistics, protocol: Protocol) -> Bins:
+    """Bins behind gap: the top label's, where the prediction leaves room for foreground."""
+    return to_bins(statistics.selected, Edges.of(protocol).top, protocol.ece_bins)
+
+
 def foreground_bins(statistics: Statistics, protocol: Protocol) -> Bins:
     """Bins behind pECE: 1 - p_0 against [y > 0]."""
     return to_bins(
@@ -195,6 +201,13 @@ def _pece(statistics: Statistics, protocol: Protocol) -> Calibration:
     return Calibration(pece(foreground_bins(statistics, protocol), protocol.fp_weight), {})
 
 
+def _gap(statistics: Statistics, protocol: Protocol) -> Calibration:
+    """Of each class over the domain of CECE, voxels with p = 0 included: in a difference they are no harmless zeros."""
+    bins = class_bins(statistics, replace(protocol, zero_in_first_bin=True))
+    by_class = {c: signed_gap(of_class) for c, of_class in bins.items()}
+    return Calibration(signed_gap(selected_bins(statistics, protocol)), by_class)
+
+
 def _brier(statistics: Statistics, protocol: Protocol) -> Calibration:
     """Over all voxels, whatever the protocol's domains: a proper score of a part is none of the whole."""
     voxels = statistics.confusion.sum()
@@ -227,7 +240,7 @@ CALIBRATION_FUNCTIONS: dict[str, Callable[[Statistics, Protocol], Calibration]] 
         "pECE": _pece,
         "ACE": _top_and_classes(ace),
         "MCE": _top_and_classes(mce),
-        "gap": _top_and_classes(signed_gap),
+        "gap": _gap,
         "Brier": _brier,
         "NLL": _nll,
         "bECE": _bece,

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 from calibeval.errors import UsageError
-from calibeval.protocol import HD95_DEFINITIONS, Protocol
+from calibeval.protocol import HD95_DEFINITIONS, Protocol, domain_of
+from calibeval.signature import Signature
 
 Needs = Literal["masks", "surfaces", "probabilities"]
 Function = TypeVar("Function")
@@ -40,7 +41,7 @@ class Metric(NamedTuple):
         siblings: other ways to measure the same thing; a ranking tries them in its place.
         zero_if_calibrated: whether a calibrated model gets 0 over many voxels: `yes`, `no`, or where the protocol's
             domain of `ECE` or `CECE` is all voxels, so that nothing is selected by the outcome.
-        caution: what must be said wherever its numbers are shown.
+        caution: what must be said wherever its numbers are shown and are not 0 for a calibrated model.
     """
 
     name: str
@@ -94,10 +95,14 @@ class Metric(NamedTuple):
             return self.worst(protocol)
         return self.low if self.better == "higher" else self.high
 
-    def is_zero_if_calibrated(self, protocol: Protocol) -> bool:
-        """Whether a calibrated model gets 0 over many voxels under a protocol."""
-        domains = {"ECE": protocol.ece_domain, "CECE": protocol.cece_domain}
-        return domains.get(self.zero_if_calibrated) == "all" or self.zero_if_calibrated == "yes"
+    def is_zero_if_calibrated(self, signature: Signature) -> bool:
+        """Whether a calibrated model gets 0 over many voxels under the choices of a signature."""
+        return self.zero_if_calibrated == "yes" or domain_of(signature, self.zero_if_calibrated) == "all"
+
+    def needs_caution(self, signature: Signature) -> bool:
+        """Whether its numbers are not to be shown without its caution."""
+        misleads = self.zero_if_calibrated == "no" or domain_of(signature, self.zero_if_calibrated) == "foreground"
+        return misleads and bool(self.caution)
 
 
 _INF = float("inf")
@@ -117,6 +122,7 @@ _ACE = "arXiv:2403.06759"
 _CECE = "arXiv:1910.12656"
 _BRIER = "10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"
 _PAPER = "We Care Each Pixel: Calibrating on Medical Segmentation Model"
+_BY_OUTCOME = "{names}: over reference-foreground voxels, which the outcome selects, a calibrated model does not get 0."
 
 # Statuses of two masks for which a formula is 0/0 or a distance to nowhere.
 _UNDEFINED = {
@@ -155,23 +161,23 @@ _ROWS = (
            "part of both surfaces within the tolerance of the other", _NSD, _BOTH_EMPTY),
     Metric("ECE", "expected calibration error", "", 0, 1, "lower", "probabilities", ("all",), True,
            "sum_b n_b/N |acc_b - conf_b|, top label", _GUO, _NO_VOXEL,
-           siblings=("ACE", "MCE", "bECE"), zero_if_calibrated="ECE"),
+           siblings=("ACE", "MCE", "bECE"), zero_if_calibrated="ECE", caution=_BY_OUTCOME),
     Metric("CECE", "classwise expected calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
            "mean over classes of sum_b n_b/N |freq_b - p_b|", _CECE, _NO_VOXEL,
-           zero_if_calibrated="CECE"),
+           zero_if_calibrated="CECE", caution=_BY_OUTCOME),
     Metric("pECE", "pixel-wise expected calibration error", "", 0, _INF, "lower", "probabilities", ("all",), True,
            "sum_b n_b/N |conf_b - acc_b + w FPconf_b|, foreground; not 0 for a calibrated model", _PAPER, _NO_VOXEL,
            worst=lambda protocol: 1 + protocol.fp_weight,  # one bin of background voxels that all say p = 1
            caution="pECE is not 0 for a calibrated model: it charges false positives again."),
     Metric("ACE", "average calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
            "mean over non-empty bins of |acc_b - conf_b|", _ACE, _NO_VOXEL,
-           siblings=("ECE", "MCE"), zero_if_calibrated="ECE"),
+           siblings=("ECE", "MCE"), zero_if_calibrated="ECE", caution=_BY_OUTCOME),
     Metric("MCE", "maximum calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
            "max over non-empty bins of |acc_b - conf_b|", _MCE, _NO_VOXEL,
-           zero_if_calibrated="ECE"),
+           zero_if_calibrated="ECE", caution=_BY_OUTCOME),
     Metric("gap", "signed calibration gap", "", -1, 1, "zero", "probabilities", ("class", "all"), True,
-           "mean confidence - accuracy; above 0 is over-confident", _GUO, _NO_VOXEL,
-           zero_if_calibrated="ECE"),
+           "mean of max_c p_c - [yhat = y] over voxels with 1 - p_0 > .001; above 0 is over-confident", _GUO, _NO_VOXEL,
+           zero_if_calibrated="yes"),
     Metric("Brier", "Brier score", "", 0, 2, "lower", "probabilities", ("class", "all"), True,
            "mean over voxels of sum_c (p_c - [y = c])^2", _BRIER, _NO_VOXEL,
            also_needs="proper"),
@@ -180,11 +186,12 @@ _ROWS = (
            also_needs="proper", worst=lambda protocol: -math.log(protocol.nll_clip)),
     Metric("bECE", "boundary expected calibration error", "", 0, 1, "lower", "probabilities", ("all",), True,
            "ECE over voxels near the reference boundary", _GUO, "no boundary in the reference",
-           also_needs="boundary"),
+           also_needs="boundary",
+           caution="bECE: near the reference's boundary, which the outcome draws, a calibrated model does not get 0."),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
-CAUTIONS = {metric.name: metric.caution for metric in _ROWS if metric.caution}
+CAUTIONS = {metric.name: metric.caution.format(names=metric.name) for metric in _ROWS if metric.caution}
 DEFAULT = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
 
 
@@ -209,10 +216,14 @@ def asked(metrics: Iterable[str], also_needs: str) -> bool:
     return any(METRICS[name].also_needs == also_needs for name in metrics)
 
 
-def cautions(names: Iterable[str]) -> list[str]:
-    """What must be said wherever the numbers of these metrics are shown."""
-    shown = set(names)
-    return [text for name, text in CAUTIONS.items() if name in shown]
+def cautions(names: Iterable[str], signature: str) -> list[str]:
+    """What must be said wherever the numbers of these metrics, scored under a signature, are shown."""
+    shown, choices = set(names), Signature.parse(signature)
+    said: dict[str, list[str]] = {}
+    for name, metric in METRICS.items():
+        if name in shown and metric.needs_caution(choices):
+            said.setdefault(metric.caution, []).append(name)
+    return [text.format(names=", ".join(group)) for text, group in said.items()]
 
 
 def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:

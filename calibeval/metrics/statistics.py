@@ -56,6 +56,7 @@ class Statistics:
         classes: (C, ...) of (p_c, [y = c]) over the CECE domain.
         foreground: (1 - p_0, [y > 0]) over all voxels.
         boundary: like `top`, over voxels near the reference boundary; empty unless asked for.
+        selected: like `top`, over voxels with 1 - p_0 above the protocol's gap threshold, whatever their label.
         squared_error: (C,) sum of (p_c - [y = c])^2; zero unless asked for.
         log_loss: (C,) sum of -log p_c over voxels with y = c; zero unless asked for.
     """
@@ -65,6 +66,7 @@ class Statistics:
     classes: Histogram
     foreground: Histogram
     boundary: Histogram
+    selected: Histogram
     squared_error: NDArray[np.float64]
     log_loss: NDArray[np.float64]
 
@@ -117,6 +119,7 @@ def empty_statistics(classes: int, protocol: Protocol) -> Statistics:
         classes=histogram(classes, 2, edges.classes.size),
         foreground=histogram(2, edges.foreground.size),
         boundary=histogram(2, edges.top.size),
+        selected=histogram(2, edges.top.size),
         squared_error=np.zeros(classes),
         log_loss=np.zeros(classes),
     )

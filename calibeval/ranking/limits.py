@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from calibeval.metrics import CAUTIONS
+from calibeval.metrics import METRICS
 from calibeval.ranking.inputs import PrintedRanks
 from calibeval.ranking.posthoc import smallest_wilcoxon_holm
 from calibeval.ranking.result import Ranking
@@ -67,7 +67,7 @@ def notes_of(ranking: Ranking) -> tuple[str, ...]:
     notes += [
         f"{name} is not 0 for a calibrated model: a lower {name} need not mean better calibration."
         for name in ranking.design.metrics
-        if name in CAUTIONS
+        if name in METRICS and METRICS[name].needs_caution(ranking.signature)
     ]
     return tuple(notes)
 

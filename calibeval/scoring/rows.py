@@ -267,6 +267,8 @@ def _calibration_rows(
 ) -> list[Row]:
     """Rows of one metric; `lacking` says that it could not be computed for want of a spacing."""
     reason = ("failed", _NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
+    if metric.zero_if_calibrated == "yes":  # the prediction alone says which voxels count
+        reason = ("empty_prediction", _NO_VOXEL)
 
     def row(class_name: str, number: float) -> Row:
         status, note = reason if math.isnan(number) else ("ok", "")

@@ -20,6 +20,13 @@ from calibeval.summary import summarise
 from calibeval.table import COLUMNS, STATUSES
 from tests.case_files import NAMES, make_case, write_folders, write_names, write_nifti, write_npz
 
+# under `paper`, which has CECE over all voxels
+SAID = [
+    "ECE, ACE, MCE: over reference-foreground voxels, which the outcome selects, a calibrated model does not get 0.",
+    CAUTIONS["pECE"],
+    CAUTIONS["bECE"],
+]
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -36,7 +43,7 @@ def test_the_table_opens_in_plain_pandas_and_says_what_it_is(data, cli):
     assert about["calibeval"].startswith("0.")
     assert about["signature"] == make_protocol().signature
     assert about["command"] == f"calibeval score {preds} {labels} --metrics all"
-    assert about["notes"] == [CAUTIONS["pECE"]]
+    assert about["notes"] == SAID
     assert about["rows"] == len(frame)
     assert set(frame["status"]) <= set(STATUSES)
     assert set(frame["metric"]) == set(METRICS)
@@ -140,7 +147,7 @@ def test_json_is_json_without_nan(data, cli):
         raise AssertionError(name)
 
     found = json.loads(outcome.out, parse_constant=refuse)
-    assert found["cautions"] == [CAUTIONS["pECE"]]
+    assert found["cautions"] == SAID
     (method,) = found["methods"]
     assert outcome.err == ""
     assert method["method"] == "m"

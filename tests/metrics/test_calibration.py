@@ -1,6 +1,7 @@
 """Calibration metrics: by hand, by plain loops over voxels, and the traps that other tools fall into."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_a_sure_and_right_map_is_perfect():
 
 def test_a_sure_and_wrong_map_is_the_worst():
     y = np.array([1, 1, 1, 1], np.uint8)
-    p = np.array([[1.0] * 4, [0.0] * 4])
+    p = np.array([[0.0] * 4, [0.0] * 4, [1.0] * 4])
     found = values(p, y)
     assert found["ECE"].overall == 1
     assert found["Brier"].overall == 2
@@ -181,3 +182,24 @@ def test_classes_up_to_the_reference_maximum():
 
 def test_registry_and_functions_agree():
     assert set(CALIBRATION_FUNCTIONS) == {name for name, m in METRICS.items() if m.needs == "probabilities"}
+
+
+def test_the_gap_is_of_voxels_that_the_prediction_selects():
+    """Labels of a thin structure are drawn from its probabilities: over its own voxels it would seem over-confident."""
+    random = np.random.default_rng(0)
+    p = np.full(200_000, 0.01, np.float32)
+    p[:30_000], p[30_000:60_000], p[60_000:150_000] = 0.35, 0.8, 0.0005
+    y = (random.random(p.size) < p).astype(np.uint8)
+    found = {name: values(np.stack([1 - p, p]), y, protocol)["gap"] for name, protocol in PROTOCOLS.items()}
+    assert {name: abs(gap.overall) < 0.002 for name, gap in found.items()} == dict.fromkeys(PROTOCOLS, True)
+    sharp = np.stack([1 - np.rint(p * 0.999), np.rint(p * 0.999)])  # as sure as can be: seen where it says foreground
+    assert values(sharp, y)["gap"].overall == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_gap_counts_what_a_protocol_drops_from_its_bins():
+    """Positives at p = 0 left the sum and not the count, so that the sign could turn round."""
+    p = np.array([0.5, 0, 0, 0.5, 0, 0, 0, 0, 0, 0])
+    y = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0, 0], np.uint8)
+    found = values(np.stack([1 - p, p]), y, replace(PROTOCOLS["sdc-repo"], cece_threshold=None))["gap"]
+    assert found.by_class[1] == pytest.approx(p.mean() - y.mean())
+    assert found.overall == pytest.approx(0)  # of the two at .5, one is right

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from calibeval.errors import UsageError
-from calibeval.metrics import DEFAULT, METRICS, select_metrics
+from calibeval.metrics import CAUTIONS, DEFAULT, METRICS, cautions, select_metrics
+from calibeval.protocol import PROTOCOLS
 
 HIGHER = {"DSC", "IoU", "precision", "recall", "NSD"}
 LOWER = {"HD95", "HD", "ASSD", "ECE", "CECE", "pECE", "ACE", "MCE", "Brier", "NLL", "bECE"}
@@ -45,6 +46,18 @@ def test_selection_keeps_the_registrys_order_and_ignores_case():
 def test_unknown_names_are_refused_with_the_known_ones(text):
     with pytest.raises(UsageError, match="Known: default, all, DSC"):
         select_metrics(text)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [("paper", ["ECE", "pECE"]), ("nacl", ["ECE, CECE", "pECE"]), ("guo", ["pECE"]), ("sdc-repo", ["pECE"])],
+)
+def test_numbers_that_mislead_come_with_a_caution(protocol, said):
+    """Whatever is over voxels that the outcome selects; of an unknown protocol only what always holds is said."""
+    found = cautions(["DSC", "ECE", "CECE", "pECE", "gap", "Brier"], PROTOCOLS[protocol].signature)
+    assert [text.partition(":")[0].partition(" is")[0] for text in found] == said
+    assert all("calibrated model" in text for text in found)
+    assert cautions(["ECE", "pECE"], "") == [CAUTIONS["pECE"]]
 
 
 def test_only_distances_and_losses_are_unbounded():

@@ -47,12 +47,12 @@ class Scene:
     def top_pairs(self, inside):
         return [(self.p[(self.yhat[v], *v)], self.yhat[v] == self.y[v]) for v in zip(*np.nonzero(inside), strict=True)]
 
-    def of_class(self, c):
-        """Pairs (p_c, [y = c]) of the domain of CECE, and how many voxels count."""
+    def class_pairs(self, c):
+        """Pairs (p_c, [y = c]) of the domain of CECE."""
         inside = self.y > 0 if self.protocol.cece_domain == "foreground" else self.y >= 0
         if self.protocol.cece_threshold is not None:
             inside = inside & (self.p[c] > self.protocol.cece_threshold)
-        return self.without_zeros(list(zip(self.p[c][inside], self.y[inside] == c, strict=True)))
+        return list(zip(self.p[c][inside], self.y[inside] == c, strict=True))
 
     def without_zeros(self, pairs):
         kept = pairs if self.protocol.zero_in_first_bin else [pair for pair in pairs if pair[0] > 0]
@@ -63,7 +63,10 @@ class Scene:
         return range(last + 1)
 
     def by_class(self, function):
-        return {str(c): function(*self.of_class(c), self.protocol.cece_bins) for c in self.class_set()}
+        return {
+            str(c): function(*self.without_zeros(self.class_pairs(c)), self.protocol.cece_bins)
+            for c in self.class_set()
+        }
 
     def top_and_classes(self, function):
         return {**self.by_class(function), "all": function(*self.top(), self.protocol.ece_bins)}
@@ -100,8 +103,14 @@ def pece(scene):
     return {"all": plain.pece(kept, scene.protocol.pece_bins, scene.protocol.fp_weight, voxels)}
 
 
-def gap(pairs, voxels, _):
-    return (math.fsum(p for p, _ in pairs) - sum(int(t) for _, t in pairs)) / voxels
+def signed(pairs):
+    return (math.fsum(p for p, _ in pairs) - sum(int(t) for _, t in pairs)) / len(pairs)
+
+
+def gap(scene):
+    """Of the top label where the prediction leaves room for foreground; of each class over the domain of CECE."""
+    by_class = {str(c): signed(scene.class_pairs(c)) for c in scene.class_set()}
+    return {**by_class, "all": signed(scene.top_pairs(1 - scene.p[0] > 1e-3))}
 
 
 def brier(scene):
@@ -143,7 +152,7 @@ FORMULAS = {
     "pECE": pece,
     "ACE": lambda s: s.top_and_classes(lambda pairs, _, bins: np.mean(plain.gaps(pairs, bins))),
     "MCE": lambda s: s.top_and_classes(lambda pairs, _, bins: max(plain.gaps(pairs, bins))),
-    "gap": lambda s: s.top_and_classes(gap),
+    "gap": gap,
     "Brier": brier,
     "NLL": nll,
     "bECE": lambda s: {"all": plain.ece(s.top_pairs(s.near_boundary()), s.protocol.ece_bins)},

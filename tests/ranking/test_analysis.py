@@ -136,7 +136,8 @@ def test_shuffled_files_and_rows_change_nothing(tmp_path):
     expected = rank_tables(paths, RankSettings(bootstrap=0))
     for path in paths[1:]:
         lines = path.read_text().splitlines()
-        path.write_text("\n".join(lines[:3] + lines[:2:-1]) + "\n")
+        rows = next(i for i, line in enumerate(lines) if not line.startswith("#")) + 1
+        path.write_text("\n".join(lines[:rows] + lines[: rows - 1 : -1]) + "\n")
     found = rank_tables(paths, RankSettings(bootstrap=0))
     assert found.overall.mean_rank.tolist() == expected.overall.mean_rank.tolist()
     turned = rank_tables(paths[::-1], RankSettings(bootstrap=0))

@@ -29,7 +29,7 @@ def test_the_sample_gives_the_golden_table():
 
 @pytest.fixture(scope="module")
 def gaps():
-    """Signed gap over all voxels, case by case."""
+    """Signed gap where the prediction leaves room for foreground, case by case."""
     table = score_folder(SAMPLE / "preds", SAMPLE / "labelsTr", protocol="guo", metrics="gap,ECE").table
     table = table[(table["class"] == "all") & (table["case"] != "pooled")]
     return {key: part["value"].to_numpy() for key, part in table.groupby(["method", "metric"])}
@@ -41,14 +41,14 @@ def test_the_true_probabilities_come_out_calibrated(gaps):
     assert len(values) == 12
     low, high = mean_interval(values)
     assert low <= 0 <= high
-    assert max(abs(low), abs(high)) < 0.002
+    assert max(abs(low), abs(high)) < 0.01
 
 
 @pytest.mark.parametrize(("method", "sign"), [("overconfident", 1), ("underconfident", -1)])
 def test_the_others_come_out_in_their_direction(method, sign, gaps):
     low, high = mean_interval(sign * gaps[method, "gap"])
     assert low > 0.01
-    assert high < 0.1
+    assert high < 0.2
     assert (METHODS[method] > 1) == (sign > 0)
 
 
