@@ -19,7 +19,7 @@ from calibeval.table import ALL, MEAN
 if TYPE_CHECKING:
     import pandas as pd
 
-_DIAGONAL = -1.0  # stands for the image's diagonal until it is looked up in the row's note
+_DIAGONAL = -1.0  # stands for the image's diagonal until it is looked up in the row
 _METRICS = tuple(name for name, metric in METRICS.items() if metric.follows_empty_rule)
 
 

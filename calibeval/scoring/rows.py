@@ -2,7 +2,7 @@
 
 A *mask* is one thing that overlap and distances are computed for: a class, a region, or the whole foreground, as the
 protocol has it. Its name is the row's class. Rows carry the value that the protocol's empty rule gives, and the
-status that lets another rule be applied later; rows of a distance to nowhere also note the image's diagonal.
+status that lets another rule be applied later; rows of a distance to nowhere also hold the image's diagonal.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ _NO_VOXEL = "no voxel in the domain"
 
 
 class MaskValue(NamedTuple):
-    """A metric's value for one mask."""
+    """A metric's value for one mask, with a note or the image's diagonal where another rule would want it."""
 
     mask: str
     value: float
     status: str
     note: str = ""
+    diagonal: float = math.nan
 
 
 def case_rows(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[str, ...], threads: int) -> list[Row]:
@@ -173,11 +174,11 @@ def _surface_values(
     distances = _distances(list(overlaps), readout, protocol, threads)
     values: dict[str, list[MaskValue]] = {name: [] for name in names}
     for mask, counts in overlaps.items():
-        note = "" if counts.status == "ok" else f"diagonal_mm={diagonal:.17g}"
+        wanted = math.nan if counts.status == "ok" else diagonal
         for name in names:
             found = SURFACE_FUNCTIONS[name](distances[mask], protocol)
             value = apply_rule(protocol.empty, name, counts.status, found, diagonal)
-            values[name].append(MaskValue(mask, value, counts.status, note))
+            values[name].append(MaskValue(mask, value, counts.status, diagonal=wanted))
     return values
 
 
@@ -211,7 +212,7 @@ def _inside(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[
 
 def _mask_rows(case: str, metric: Metric, values: list[MaskValue], protocol: Protocol) -> list[Row]:
     unit = metric.unit_under(protocol)
-    rows = [Row("", "", case, v.mask, metric.name, v.value, unit, v.status, v.note) for v in values]
+    rows = [Row("", "", case, v.mask, metric.name, v.value, unit, v.status, v.note, v.diagonal) for v in values]
     return [*rows, _mean_row(case, metric, values, unit)]
 
 

@@ -79,7 +79,9 @@ def test_what_an_empty_mask_is_worth(rule, status):
 @pytest.mark.parametrize("status", CASES)
 def test_rows_of_distances_to_nowhere_keep_the_diagonal(status):
     row = rows_of("nan", status)["HD95", "organ"]
-    assert row.note == ("" if status == "ok" else f"diagonal_mm={DIAGONAL:.17g}")
+    assert row.diagonal == pytest.approx(math.nan if status == "ok" else DIAGONAL, nan_ok=True)
+    assert row.note == ""
+    assert math.isnan(rows_of("nan", status)["DSC", "organ"].diagonal)
 
 
 def test_the_diagonal_is_in_voxels_where_distances_are():
