@@ -17,7 +17,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from calibeval.cli import app
-from calibeval.metrics import METRICS
+from calibeval.metrics import METRICS, Metric
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol
 from tests import ROOT
 
@@ -55,14 +55,19 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def metrics() -> str:
     """The table of metrics."""
     better = {"higher": "higher", "lower": "lower", "zero": "nearer 0"}
-    head = ("metric", "unit", "better", "formula", "undefined", "source")
-    return _table(
-        head,
-        (
-            (f"**{m.name}** {m.long_name}", m.unit, better[m.better], f"`{m.formula}`", m.undefined, m.citation)
-            for m in METRICS.values()
-        ),
-    )
+    head = ("metric", "unit", "better", "0 if calibrated", "formula", "undefined", "source")
+
+    def row(m: Metric) -> Sequence[str]:
+        name, formula = f"**{m.name}** {m.long_name}", f"`{m.formula}`"
+        return name, m.unit, better[m.better], _zero_if_calibrated(m), formula, m.undefined, m.citation
+
+    return _table(head, map(row, METRICS.values()))
+
+
+def _zero_if_calibrated(metric: Metric) -> str:
+    """Protocols under which a calibrated model gets 0."""
+    zero = [name for name, protocol in PROTOCOLS.items() if metric.is_zero_if_calibrated(protocol.signature)]
+    return {0: "no", len(PROTOCOLS): "yes"}.get(len(zero), ", ".join(f"`{name}`" for name in zero))
 
 
 def losses() -> str:
