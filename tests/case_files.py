@@ -4,6 +4,7 @@ Arrays are slowest axis first: labels (z, y, x), probabilities (C, z, y, x), spa
 """
 
 import json
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -37,6 +38,11 @@ def write_nifti(path, array, affine=AFFINE, dtype=None, slope=None, endian="<"):
         image.header.set_slope_inter(slope, 0)
     nibabel.save(image, path)
     return path
+
+
+def read_nifti(path) -> Any:
+    """The image; nibabel's types leave out what every NIfTI has."""
+    return nibabel.load(path)
 
 
 def itk_image(array, *, vector=False):

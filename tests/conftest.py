@@ -32,7 +32,7 @@ def cli(monkeypatch, capfd, tmp_path):
             calibeval.cli.run()
         out, err = capfd.readouterr()
         assert "Traceback" not in err
-        return Outcome(caught.value.code or 0, out, err)
+        return Outcome(int(caught.value.code or 0), out, err)
 
     return run
 

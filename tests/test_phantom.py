@@ -1,11 +1,11 @@
 """The sample data: reproducible, honest, small, and in the repository as generated."""
 
-import nibabel
 import numpy as np
 import pytest
 
 from calibeval.phantom import CLASSES, METHODS, SPACING_MM, make_case, sharpen, write_sample_data
 from tests import SAMPLE
+from tests.case_files import read_nifti
 
 
 def test_equal_seeds_give_equal_cases():
@@ -51,13 +51,13 @@ def test_the_repository_holds_what_the_generator_writes(tmp_path):
     assert sum(path.stat().st_size for path in SAMPLE.rglob("*")) < 8e6
     for name in names:
         if name.suffix == ".gz":
-            ours, theirs = nibabel.load(tmp_path / name), nibabel.load(SAMPLE / name)
+            ours, theirs = read_nifti(tmp_path / name), read_nifti(SAMPLE / name)
             np.testing.assert_array_equal(np.asanyarray(ours.dataobj), np.asanyarray(theirs.dataobj))
             np.testing.assert_array_equal(ours.affine, theirs.affine)
 
 
 def test_files_are_as_nnunet_wants_them():
-    image = nibabel.load(SAMPLE / "preds" / "calibrated" / "phantom_001.nii.gz")
+    image = read_nifti(SAMPLE / "preds" / "calibrated" / "phantom_001.nii.gz")
     assert image.shape == (64, 64, 8, 4)
     assert image.header.get_zooms()[:3] == pytest.approx(SPACING_MM[::-1])
     assert image.header.get_xyzt_units()[0] == "mm"

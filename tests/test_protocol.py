@@ -1,6 +1,7 @@
 """Protocols: what each fixes, and that a changed choice changes the signature."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ def test_every_choice_shows_in_the_signature(name):
     paper = PROTOCOLS["paper"]
     old = getattr(paper, name)
     new = _OTHER.get(name, old + "x" if isinstance(old, str) else old and old * 2)
-    assert replace(paper, **{name: new}).signature != paper.signature
+    changes: Any = {name: new}
+    assert replace(paper, **changes).signature != paper.signature
 
 
 def test_signatures_are_one_line_and_differ():

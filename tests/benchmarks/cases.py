@@ -7,7 +7,7 @@ and bent by a few millimetres, with the roughness of a real network's boundary. 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +87,10 @@ def organ_case(name: str, seed: int = 7) -> Case:
         errors = _bumps(random, waves=24, amplitude=min(2.0, 0.12 * size_mm) / size_mm, frequency=12.0)
         _paint(reference, blob, spacing_mm, bumps)
         moved = blob._replace(
-            radii_mm=tuple(radius * random.uniform(0.97, 1.03) for radius in blob.radii_mm),
-            centre=tuple(
+            radii_mm=tuple(  # type: ignore[arg-type]  # three of them
+                radius * random.uniform(0.97, 1.03) for radius in blob.radii_mm
+            ),
+            centre=tuple(  # type: ignore[arg-type]
                 part + random.normal(0, min(1.0, 0.05 * size_mm)) / (count * step)
                 for part, count, step in zip(blob.centre, shape, spacing_mm, strict=True)
             ),
@@ -147,7 +149,7 @@ def _blobs(random: np.random.Generator, base: Case, part: float = 0.03) -> Label
     return prediction
 
 
-def _vary(base: Case, name: str, **changes: Labels) -> Case:
+def _vary(base: Case, name: str, **changes: Any) -> Case:
     return base._replace(name=f"{base.name}, {name}", **changes)
 
 

@@ -70,10 +70,12 @@ def stack(prediction: str, label: str) -> Job:
     from monai.networks.utils import one_hot
     from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
+    read: Any = nibabel.load
+
     def run() -> float:
-        image = nibabel.load(prediction)
+        image = read(prediction)
         maps = torch.from_numpy(np.moveaxis(image.get_fdata(dtype=np.float32), -1, 0).copy())[None]
-        labels = torch.from_numpy(np.asanyarray(nibabel.load(label).dataobj).astype(np.int64))[None]
+        labels = torch.from_numpy(np.asanyarray(read(label).dataobj).astype(np.int64))[None]
         classes = maps.shape[1]
         multiclass_calibration_error(maps, labels, classes, n_bins=15, validate_args=False)
         for c in range(classes):

@@ -42,9 +42,10 @@ def _load(name: str, kind: str) -> tuple[Case, np.ndarray, np.ndarray]:
 def _load_files(predictions: str, labels: str) -> tuple[Case, np.ndarray, np.ndarray]:
     import nibabel
 
+    read: Any = nibabel.load
     paths = sorted(Path(predictions).glob("*.nii.gz"))
-    maps = [np.asanyarray(nibabel.load(path).dataobj) for path in paths]
-    references = [np.asanyarray(nibabel.load(Path(labels) / path.name).dataobj) for path in paths]
+    maps = [np.asanyarray(read(path).dataobj) for path in paths]
+    references = [np.asanyarray(read(Path(labels) / path.name).dataobj) for path in paths]
     probabilities = np.concatenate([values.reshape(-1, values.shape[-1]) for values in maps]).T
     reference = np.concatenate([values.ravel() for values in references]).astype(np.uint8)
     times = REAL_VOXELS // reference.size + 1
@@ -124,7 +125,8 @@ def monai_classes(name: str, kind: str) -> Job:
     def run() -> float:
         metric = CalibrationErrorMetric(num_bins=15, include_background=True)
         metric(y_pred=maps, y=labels)
-        return float(metric.aggregate().mean())
+        value: Any = metric.aggregate()
+        return float(value.mean())
 
     return run
 

@@ -75,7 +75,8 @@ def _blurred_classes(case: Case) -> Iterator[tuple[int, tuple[slice, ...], Plane
 def _tails(case: Case, label: int, seed: int) -> Plane:
     """Values around 1e-8, spread over two orders of magnitude; they change no sum in float32."""
     noise = np.random.default_rng([seed, label]).standard_normal(case.reference.shape, np.float32)
-    return np.exp(noise - np.float32(18), out=noise)
+    np.exp(noise - np.float32(18), out=noise)
+    return noise
 
 
 def _random_planes(case: Case, seed: int) -> Iterator[Plane]:
@@ -85,4 +86,7 @@ def _random_planes(case: Case, seed: int) -> Iterator[Plane]:
     for c in range(case.classes):
         total += np.exp(np.random.default_rng([seed, c]).standard_normal(shape, np.float32))
     for c in range(case.classes):
-        yield np.exp(np.random.default_rng([seed, c]).standard_normal(shape, np.float32)) / total
+        plane: Plane = np.random.default_rng([seed, c]).standard_normal(shape, np.float32)
+        np.exp(plane, out=plane)
+        plane /= total
+        yield plane

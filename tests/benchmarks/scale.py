@@ -8,6 +8,7 @@ fresh numba cache, and a warm one.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +114,7 @@ def growth(folder: Path) -> None:
                     link = home / kind / f"case{i:05d}.nii.gz"
                     if not link.exists():
                         link.symlink_to(original.resolve())
-            amounts.append({"voxels": np.prod(shape), "classes": n, "cases": number}[what])
+            amounts.append({"voxels": math.prod(shape), "classes": n, "cases": number}[what])
             seconds.append(_in_process(home))
         slope = np.polyfit(np.log(amounts), np.log(seconds), 1)[0]
         shown = ", ".join(f"{amount:.3g}" for amount in amounts), ", ".join(f"{s:.2f}" for s in seconds)
@@ -147,7 +149,7 @@ def start(_folder: Path) -> None:
     print_table(rows)
 
 
-PARTS = {
+PARTS: dict[str, Callable[[Path], None]] = {
     "cases": cases,
     "classes": classes,
     "network": lambda folder: classes(folder, "network"),

@@ -51,9 +51,9 @@ def monai(case: Case) -> Timed:
     from monai.metrics import compute_hausdorff_distance
 
     def compute(reference: np.ndarray, prediction: np.ndarray) -> float:
-        masks = [torch.from_numpy(mask)[None, None] for mask in (prediction, reference)]
+        ours, theirs = (torch.from_numpy(mask)[None, None] for mask in (prediction, reference))
         return float(
-            compute_hausdorff_distance(*masks, include_background=True, percentile=95, spacing=case.spacing_mm)
+            compute_hausdorff_distance(ours, theirs, include_background=True, percentile=95, spacing=case.spacing_mm)
         )
 
     return _class_by_class(compute, case)
@@ -64,7 +64,7 @@ def surface_distance(case: Case) -> Timed:
     from scipy import ndimage
 
     # The published package predates numpy 2 and uses scipy's old names.
-    np.Inf = np.inf
+    np.__dict__["Inf"] = np.inf
     ndimage.filters = ndimage.morphology = ndimage
     import surface_distance as package
 
@@ -149,7 +149,8 @@ def peak_mib(tool: str, name: str) -> float:
 def _print_peak(tool: str, name: str) -> None:
     case = many_classes() if name == "many" else organ_case(name)
     run = ours if tool == "calibeval" else PEERS[tool][0]
-    small = Case("small", *(np.eye(8, dtype=np.uint8)[:, :, None] * np.ones(8, np.uint8) for _ in "rp"), (1, 1, 1), 2)
+    plate = np.eye(8, dtype=np.uint8)[:, :, None] * np.ones(8, np.uint8)
+    small = Case("small", plate, plate.copy(), (1, 1, 1), 2)
     run(small)  # imports are not what is measured
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run(case)

@@ -39,9 +39,8 @@ def least(function, repeats=REPEATS):
 
 def network_step(backbone):
     """CPU seconds of one forward and backward pass of the network alone."""
-    network = build_network(Network(backbone, BACKBONES[backbone].width, 1, CLASSES)).to(
-        memory_format=torch.channels_last
-    )
+    network = build_network(Network(backbone, BACKBONES[backbone].width, 1, CLASSES))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     image = torch.randn(SHAPE[0], 1, *SHAPE[1:])
     return least(lambda: network(image).square().mean().backward(), repeats=2)
 

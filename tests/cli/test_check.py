@@ -17,7 +17,7 @@ import pytest
 from calibeval.phantom import METHODS, sharpen, write_sample_data
 from calibeval.table import read_table, write_table
 from tests import ROOT
-from tests.case_files import write_folders, write_nifti, write_npz
+from tests.case_files import read_nifti, write_folders, write_nifti, write_npz
 from tests.gates.helpers import SIGNATURE, rows_of, write_scores
 
 ECE = {"ECE": [0.01, 0.02, 0.03, 0.02, 0.01]}
@@ -328,7 +328,7 @@ def phantom(tmp_path_factory):
 
 
 def change(path, function):
-    image = nibabel.load(path)
+    image = read_nifti(path)
     planes = np.asarray(image.dataobj, np.float32)
     nibabel.save(nibabel.Nifti1Image(function(planes), image.affine, image.header), path)
 

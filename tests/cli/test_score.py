@@ -88,7 +88,7 @@ def test_the_side_file_pools_to_the_pooled_rows(data, scored):
     assert side.class_names == NAMES
     assert side.signature == make_protocol().signature
     assert list(side.cases) == ["a", "b", "c"]
-    confusion = sum(case[""].confusion for case in side.cases.values())
+    confusion = np.sum([case[""].confusion for case in side.cases.values()], axis=0)
     np.testing.assert_array_equal(side.pooled()[""].confusion, confusion)
     dsc = 2 * confusion[1, 1] / (confusion[1].sum() + confusion[:, 1].sum())
     pooled = frame[(frame["case"] == "pooled") & (frame["class"] == "RV") & (frame["metric"] == "DSC")]

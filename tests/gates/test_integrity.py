@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibeval.errors import UsageError
-from calibeval.gates.integrity import RULES, check_files, plan_files
+from calibeval.gates.integrity import check_files, plan_files
 from calibeval.gates.report import Report
+from calibeval.gates.rules import RULES
 from calibeval.gates.scan import scan_planes
 from calibeval.io.probabilities import array_source
 from calibeval.scoring.options import ScoreOptions

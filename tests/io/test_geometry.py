@@ -1,18 +1,20 @@
 """Where volumes lie: what counts as the same place, and what a user reads when it is not."""
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
 
 from calibeval.errors import GeometryError
 from calibeval.io.geometry import Geometry, check_same_place, make_geometry, orientation_code
-from tests.case_files import AFFINE, make_case, write_folders, write_nifti
+from tests.case_files import AFFINE, make_case, read_nifti, write_folders, write_nifti
 
 SHAPE = (6, 5, 4)  # x first
 
 
 def check(affine, reference=AFFINE):
-    check_same_place("p", make_geometry(affine, SHAPE), "r", make_geometry(reference, SHAPE))
+    check_same_place(Path("p"), make_geometry(affine, SHAPE), Path("r"), make_geometry(reference, SHAPE))
 
 
 def test_spacing_is_that_of_the_array_slowest_axis_first():
@@ -32,7 +34,7 @@ def test_a_spacing_that_is_none_is_no_geometry(value):
 def test_what_stands_across_a_flat_image_places_nothing(across):
     affine = AFFINE.copy()
     affine[2, 2] = across
-    check_same_place("p", make_geometry(affine, (6, 5, 1)), "r", make_geometry(AFFINE, (6, 5)))
+    check_same_place(Path("p"), make_geometry(affine, (6, 5, 1)), Path("r"), make_geometry(AFFINE, (6, 5)))
 
 
 @pytest.mark.parametrize("noise", [1e-8, 1e-4])
@@ -115,7 +117,7 @@ def test_a_label_map_beside_the_probabilities_must_lie_with_the_label(tmp_path, 
 
 def test_spacing_on_the_command_line_mends_a_header_without_one(tmp_path, scored):
     preds, labels = write_folders(tmp_path, cases=1)
-    image = nibabel.load(labels / "a.nii.gz")
+    image = read_nifti(labels / "a.nii.gz")
     header = image.header.copy()
     header["pixdim"][1:4] = 0
     header["sform_code"] = header["qform_code"] = 0

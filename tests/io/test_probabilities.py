@@ -11,7 +11,6 @@ from scipy.special import expit, softmax
 from calibeval.errors import InputError
 from calibeval.io.arrays import open_array
 from calibeval.io.probabilities import (
-    PlaneSource,
     array_source,
     file_source,
     sigmoid_source,
@@ -19,7 +18,7 @@ from calibeval.io.probabilities import (
     stack_sources,
     with_background,
 )
-from calibeval.planes import CHUNK
+from calibeval.planes import CHUNK, PlaneSource
 from tests.case_files import write_nifti, write_npz
 
 SHAPE = (9, CHUNK // 8 // 32 + 5, 32)  # more than one chunk, the last one short

@@ -75,7 +75,8 @@ def test_probability_one_has_no_bin_of_its_own():
 
 
 def test_no_voxel_gives_nan():
-    none = Bins(*(np.zeros(3) for _ in range(4)), voxels=0.0)
+    zero = np.zeros(3)
+    none = Bins(zero, zero, zero, zero, voxels=0.0)
     for value in (ece(none), ace(none), mce(none), signed_gap(none), pece(none, 2)):
         assert math.isnan(value)
     for name, function in CALIBRATION_FUNCTIONS.items():

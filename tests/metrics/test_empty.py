@@ -218,6 +218,6 @@ def test_a_missed_organ_is_never_a_perfect_distance(tmp_path, cli):
     outcome = cli("score", tmp_path / "m", tmp_path / "labels", "--metrics", "HD95")
     assert "1 empty prediction; 1 value left out" in outcome.out
     frame = pd.read_csv("results/m.csv", comment="#").set_index("class")
-    assert math.isnan(frame.loc["1", "value"])
+    assert np.isnan(frame["value"]["1"])
     assert frame.loc["mean", "note"] == "without 1 (empty_prediction)"
     assert frame.loc["mean", "value"] == 0  # of the other organ alone, and the note says so

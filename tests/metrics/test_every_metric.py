@@ -41,7 +41,7 @@ def scene(seed=0, classes=3, shape=(4, 6, 5)):
     return p, labels.astype(np.uint8)
 
 
-def score(p, y, metrics="all", spacing=SPACING, **choices):
+def score(p, y, *, metrics="all", spacing=SPACING, **choices):
     protocol = choices.pop("protocol", "paper")
     rows = score_case(p, y, metrics=metrics, spacing_mm=spacing, protocol=protocol, **choices).rows
     return {(row.metric, row.class_name): row.value for row in rows}

@@ -20,9 +20,9 @@ def undefined(interval):
 
 def halls(values, level=0.95):
     """The interval as it stands in the docstring, from scipy's skewness."""
-    n, g = len(values), stats.skew(values, bias=False)
+    n, g = len(values), float(stats.skew(values, bias=False))
     ends = []
-    for t in stats.t.ppf([(1 + level) / 2, (1 - level) / 2], n - 1):
+    for t in np.asarray(stats.t.ppf([(1 + level) / 2, (1 - level) / 2], n - 1)):
         h = 3 / g * (np.cbrt(1 + g * (t / math.sqrt(n) - g / (6 * n))) - 1)
         ends.append(values.mean() - values.std(ddof=1) * h)
     return tuple(ends)

@@ -127,7 +127,8 @@ def test_our_sums_do_not_saturate(many_voxels):
 
 def test_monai_saturates(many_voxels):
     """At 2 ** 24 a float32 no longer grows by 1: counts, sums and hits stop there, and the error vanishes."""
-    assert monai_error(*many_voxels, 15) == pytest.approx(0, abs=1e-6)
+    p, target = many_voxels
+    assert monai_error(p, target, 15) == pytest.approx(0, abs=1e-6)
 
 
 def test_torchmetrics_saturates(many_voxels):

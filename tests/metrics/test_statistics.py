@@ -192,7 +192,7 @@ def test_decided_blocks_count_as_any_other():
     """Blocks in which one class is sure everywhere take a short way; a tie and a near tie do not."""
     p = np.tile(np.array([[0.95], [0.05]], np.float32), 600)
     p[:, 300] = 0.5
-    p[:, 301] = [np.float32(0.49999997), 0.5]
+    p[:, 301] = 0.49999997, 0.5
     y = np.zeros(600, np.uint8)
     y[10], y[580] = 1, 255
     statistics, predicted = accumulate(p, y, PROTOCOLS["guo"])

@@ -126,8 +126,8 @@ class TestDisagreements:
         """Never 0, as some tools say: undefined here, and the distances are infinite."""
         organ, nothing = box((6, 6, 6), (1, 4), (1, 4), (1, 4)), np.zeros((6, 6, 6), bool)
         for name in NAMES:
-            for pair in ((organ, nothing), (nothing, organ)):
-                found = mask_surface_distances(*pair, (1, 1, 1), name)
+            for reference, prediction in ((organ, nothing), (nothing, organ)):
+                found = mask_surface_distances(reference, prediction, (1, 1, 1), name)
                 assert np.isinf(found.reference_to_prediction).all()
                 assert np.isinf(found.prediction_to_reference).all()
                 assert found.reference_to_prediction.size + found.prediction_to_reference.size > 0
@@ -213,7 +213,7 @@ class TestLabelMaps:
         with pytest.raises(UsageError, match="2-D or 3-D image with voxels"):
             surface_distances(np.zeros((0, 3), np.uint8), np.zeros((0, 3), np.uint8), [1], (1, 1))
         with pytest.raises(UsageError, match="reference mask must be of dtype bool"):
-            mask_surface_distances(np.zeros((2, 2)), np.zeros((2, 2), bool), (1, 1))
+            mask_surface_distances(np.zeros((2, 2)), np.zeros((2, 2), bool), (1, 1))  # type: ignore[arg-type]
         voxel = box((3, 3), (1, 2), (1, 2))
         for made, asked in (("monai", "deepmind"), ("deepmind", "monai")):
             with pytest.raises(UsageError, match=f"HD95 as '{asked}' has it needs distances computed with that"):

@@ -57,7 +57,8 @@ def paper(probabilities, labels, ignored=255):
     """The paper's three numbers (and classwise terms) for flat arrays (C, N) and (N,)."""
     classes = len(probabilities)
     voxels = [i for i in range(labels.size) if labels[i] != ignored]
-    predicted = [max(range(classes), key=lambda c, i=i: (probabilities[c, i], -c)) for i in range(labels.size)]
+    best = [max((p, -c) for c, p in enumerate(column)) for column in probabilities.T]  # the first maximum wins
+    predicted = [-minus for _, minus in best]
     top = [(probabilities[predicted[i], i], predicted[i] == labels[i]) for i in voxels if labels[i] > 0]
     cut = np.float32(1e-3)
     by_class = [

@@ -68,8 +68,12 @@ class Scene:
             for c in self.class_set()
         }
 
+    def over_top(self, function):
+        pairs, voxels = self.top()
+        return function(pairs, voxels, self.protocol.ece_bins)
+
     def top_and_classes(self, function):
-        return {**self.by_class(function), "all": function(*self.top(), self.protocol.ece_bins)}
+        return {**self.by_class(function), "all": self.over_top(function)}
 
     def near_boundary(self):
         """Voxels within a distance of one that has a neighbour of another label."""
@@ -147,7 +151,7 @@ FORMULAS = {
     "HD": lambda s: s.distances(lambda a, b: max(a.max(), b.max())),
     "ASSD": lambda s: s.distances(lambda a, b: np.concatenate([a, b]).mean()),
     "NSD": lambda s: s.distances(lambda a, b: (np.concatenate([a, b]) <= s.protocol.nsd_tolerance_mm).mean()),
-    "ECE": lambda s: {"all": ece(*s.top(), s.protocol.ece_bins)},
+    "ECE": lambda s: {"all": s.over_top(ece)},
     "CECE": cece,
     "pECE": pece,
     "ACE": lambda s: s.top_and_classes(lambda pairs, _, bins: np.mean(plain.gaps(pairs, bins))),

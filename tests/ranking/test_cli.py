@@ -31,7 +31,7 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["calibeval", "rank", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             main()
-        return Done(stop.value.code or 0, *capsys.readouterr())
+        return Done(int(stop.value.code or 0), *capsys.readouterr())
 
     return run_rank
 

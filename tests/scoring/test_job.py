@@ -9,17 +9,20 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from calibeval import score_folder
 from calibeval.errors import UsageError
+from calibeval.io.cases import open_case
 from calibeval.io.pairing import CasePaths
 from calibeval.scoring import job as job_module
 from calibeval.scoring.job import choose_workers, run_job, table_path, write_method
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import plan_job
+from calibeval.scoring.readout import read_case
 from calibeval.scoring.shards import ShardStore
 from tests.case_files import make_case, write_folders, write_names, write_nifti
 
@@ -158,13 +161,13 @@ def small(tmp_path):
 def counting(monkeypatch):
     """Names of the cases that are really scored."""
     seen = []
-    original = job_module.open_case
+    original = open_case
 
-    def open_case(paths, *arguments, **options):
+    def open_and_count(paths, *arguments, **options):
         seen.append(paths.case)
         return original(paths, *arguments, **options)
 
-    monkeypatch.setattr(job_module, "open_case", open_case)
+    monkeypatch.setattr(job_module, "open_case", open_and_count)
     return seen
 
 
@@ -209,7 +212,7 @@ def test_no_method_is_done_twice_after_a_kill(tmp_path, cli, monkeypatch):
     """The first method is written and the second breaks off: --resume must find the first one's cases too."""
     write_folders(tmp_path, method="m1")
     _, labels = write_folders(tmp_path, method="m2")
-    original = job_module.read_case
+    original = read_case
 
     def break_off(case, *arguments):
         if "m2" in case.origin and case.name == "b":
@@ -273,7 +276,7 @@ def test_what_nobody_foresaw_is_a_row_too(error, reason, small, monkeypatch):
             raise error
         return original(case, *_)
 
-    original = job_module.read_case
+    original = read_case
     monkeypatch.setattr(job_module, "read_case", fail)
     (method,) = score_folder(*small).methods
     assert set(method.bins) == {"a", "c"}
@@ -304,8 +307,8 @@ def test_classes_that_nothing_names_are_counted(unnamed, tmp_path):
         if unnamed == "regions":
             planes = np.stack([label > 0, label == 3]).astype(np.float32) * 0.9 + 0.05
         write_nifti(preds / f"c{index}.nii.gz", label if unnamed in ("labels", "ignored") else planes)
-    choices = {"ignored": {"ignore_label": 255}, "regions": {"regions": "WT=1,2,3;ET=3"}}.get(unnamed, {})
-    (method,) = score_folder(preds, labels, metrics="DSC", **choices).methods
+    asked: Any = {"ignored": {"ignore_label": 255}, "regions": {"regions": "WT=1,2,3;ET=3"}}.get(unnamed, {})
+    (method,) = score_folder(preds, labels, metrics="DSC", **asked).methods
     assert method.errors == {}
     assert method.class_names == ("0", "1", "2", "3")
     dsc = {(row.case, row.class_name): row.value for row in method.rows}

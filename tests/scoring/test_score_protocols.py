@@ -4,6 +4,7 @@ Two rows of four pixels of 2 x 1 mm (y, x), classes 0, 1, 2; voxels v0..v3 in th
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ FAR = math.hypot(2, 1)
 MONAI_HD95 = 0.95 * FAR  # the larger of two percentiles of two values
 MEDPY_HD95 = 1 + 0.85 * (FAR - 1)  # of 0 0 1 2.24: between the third and the fourth, at position .95 * 3 = 2.85
 
-EXPECTED = {
+EXPECTED: Any = {
     "paper": {"ECE": PAPER_ECE, "CECE": PAPER_CECE, "pECE": PECE, "DSC": (0.5, 1.0), "HD95": (MONAI_HD95, 0.0)},
     "guo": {"ECE": GUO_ECE, "CECE": GUO_CECE, "pECE": PECE, "DSC": (0.5, 1.0), "HD95": (MONAI_HD95, 0.0)},
     "nacl": {"ECE": PAPER_ECE, "CECE": NACL_CECE, "pECE": PECE, "DSC": (0.5, 1.0), "HD95": (MEDPY_HD95, 0.0)},

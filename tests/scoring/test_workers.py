@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_an_exception_reaches_the_caller(workers):
 
 def test_a_caller_who_has_enough_waits_for_nobody():
     began = time.monotonic()
-    tasks = run_tasks(time.sleep, [0, 60, 60, 60], 2, lambda task: -1)
+    tasks: Any = run_tasks(time.sleep, [0, 60, 60, 60], 2, lambda task: -1)
     assert next(tasks) == (0, None)
     tasks.close()
     assert time.monotonic() - began < 30

@@ -280,9 +280,9 @@ def test_morphed_cross_entropy_needs_regions():
         loss = SDCLoss(morph=morph, ce_target="morph")
         assert set(loss.targets(labels, CLASSES)) == {"neighbours", "reference", "sdf"}
         assert loss(logits, labels).isfinite()
-    for loss in (SDCLoss, NACLLoss):
+    for kind in (SDCLoss, NACLLoss):
         with pytest.raises(UsageError, match="whole regions"):
-            loss(morph="gradient", ce_target="morph")
+            kind(morph="gradient", ce_target="morph")
 
 
 def test_erosion_target_keeps_cross_entropy_away_from_boundaries():

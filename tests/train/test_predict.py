@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import json
 
-import nibabel
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint
 from calibeval.train.config import make_config
 from calibeval.train.models import BACKBONES, Network, build_network
 from calibeval.train.predict import Predictor, predict_cases
+from tests.case_files import read_nifti
 from tests.train.data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
 
 
@@ -59,7 +59,7 @@ def test_nifti_in_native_geometry(checkpoint, tmp_path):
     image = np.random.default_rng(0).normal(50, 9, (3, 13, 17))
     write_nifti(images / "a_0000.nii.gz", image.astype(np.float32), affine)
     assert predict_folder(checkpoint, images, out) == []
-    written = nibabel.load(out / "a.nii.gz")
+    written = read_nifti(out / "a.nii.gz")
     np.testing.assert_allclose(written.affine, affine, atol=1e-6)
     assert (written.shape, written.get_data_dtype(), written.header.get_xyzt_units()[0]) == (
         (17, 13, 3, 3), np.float32, "mm"

@@ -67,7 +67,8 @@ def brute_force(label, kernel, border, ignore=-100):
         elif kernel == "mode":
             result[(slice(None), *index)] = (counts == counts.max()) / (counts == counts.max()).sum()
         else:
-            chosen = {"min": min, "max": max, "median": lambda x: sorted(x)[(len(x) - 1) // 2]}[kernel](known)
+            place = {"min": 0, "max": -1, "median": (len(known) - 1) // 2}[kernel]
+            chosen = sorted(known)[place]
             result[(chosen, *index)] = 1
     return result
 
