@@ -3,7 +3,7 @@
 import numba
 import pytest
 
-COMPILED = not numba.config.DISABLE_JIT
+COMPILED = not vars(numba.config)["DISABLE_JIT"]
 
 large = pytest.mark.skipif(not COMPILED, reason="too many voxels for kernels that are not compiled")
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from typing import Any
 
 import numba
 import numpy as np
@@ -70,7 +71,7 @@ def started(monkeypatch, tmp_path):
             pass
 
     monkeypatch.setattr(startup, "_ahead", [])
-    monkeypatch.setattr(startup.subprocess, "Popen", Process)
+    monkeypatch.setattr("subprocess.Popen", Process)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     provide_kernel_cache.cache_clear()
     yield commands
@@ -111,7 +112,7 @@ DOUBLE = (
 
 def doubled(dtype=np.int64):
     """Use a kernel that this process has not compiled yet; tell whether it was loaded from the folder."""
-    fresh = kernel(*DOUBLE)(double_all)
+    fresh: Any = kernel(*DOUBLE)(double_all)
     result = np.zeros(3, dtype)
     fresh(np.arange(3, dtype=dtype), result)
     np.testing.assert_array_equal(result, [0, 2, 4])
@@ -191,7 +192,7 @@ def test_without_any_folder_kernels_run_all_the_same(nowhere, monkeypatch):
     def none(**_):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
-    monkeypatch.setattr(startup.tempfile, "mkdtemp", none)
+    monkeypatch.setattr("tempfile.mkdtemp", none)
     assert provide_kernel_cache() is None
     assert not doubled()
     compile_ahead("surfaces")

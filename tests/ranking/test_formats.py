@@ -8,7 +8,7 @@ import pytest
 
 from calibeval.ranking import RankSettings, rank_tables
 from calibeval.ranking.formats import FORMATS, table_cells, to_csv, to_json, to_latex, to_markdown, to_table
-from calibeval.ranking.verdict import names, p_text, rank_text
+from calibeval.ranking.words import names, p_text, rank_text
 from tests.ranking.helpers import make_tables
 
 
