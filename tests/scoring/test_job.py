@@ -430,5 +430,6 @@ def test_labels_beside_the_methods_are_no_method(small, tmp_path):
 
 
 def test_an_unknown_protocol_is_a_usage_error(small):
+    preds, labels = small
     with pytest.raises(UsageError, match=r"Unknown protocol 'papr'\. Known: paper"):
-        plan_job(*small, ScoreOptions(protocol="papr"))
+        plan_job(preds, labels, ScoreOptions(protocol="papr"))
