@@ -63,7 +63,7 @@ def died(_task: Task) -> list[Problem]:
 
 def _problems(task: Task) -> Iterator[Problem]:
     paths = task.paths
-    place = _place(paths, task.scheme)
+    place = find_place(paths, task.scheme)
     prediction = open_prediction(paths, place, task.scheme, task.options)
     scheme = prediction.scheme.with_classes(prediction.classes) if prediction.classes else prediction.scheme
     if prediction.source is None:
@@ -84,8 +84,8 @@ def _problems(task: Task) -> Iterator[Problem]:
         yield from _argmax_problems(scan, prediction, beside)
 
 
-def _place(paths: CasePaths, scheme: ClassScheme) -> ArrayFile:
-    """A file of the spatial shape, and of the place where there is one: label, image, label map beside, or itself."""
+def find_place(paths: CasePaths, scheme: ClassScheme) -> ArrayFile:
+    """Open a file of the spatial shape, and of the place where there is one: label, image, map beside, or itself."""
     beside = paths.reference or paths.segmentation
     if beside is not None:
         return _without_classes(open_array(beside, LABEL_KEYS))

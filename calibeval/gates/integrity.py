@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from calibeval.gates.case_files import Problem, Task, check_case, died
+from calibeval.gates.case_files import Problem, Task, check_case, died, find_place
 from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
 from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, home_folders
 from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
+from calibeval.io.readings import settle
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.workers import run_tasks
 from calibeval.wording import count_of
@@ -98,7 +99,12 @@ def check_files(
     Returns:
         Findings in the order of the rules and files, and one outcome for each rule.
     """
-    tasks = [Task(paths, plan.scheme, plan.options) for paths in plan.cases]
+    cases = [
+        paths
+        for pairing in plan.pairings.values()
+        for paths in settle(pairing.cases, plan.scheme, plan.options, lambda paths: find_place(paths, plan.scheme))
+    ]
+    tasks = [Task(paths, plan.scheme, plan.options) for paths in cases]
     problems: dict[int, list[Problem]] = {}
     for index, found in run_tasks(check_case, tasks, workers, died):
         problems[index] = found

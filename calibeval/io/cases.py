@@ -7,32 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import InputError
 from calibeval.io.arrays import ArrayFile, array_keys, open_array
-from calibeval.io.classes import ClassScheme, check_decided, read_labels
+from calibeval.io.classes import ClassScheme, check_decided, different_values, name_values, read_labels, read_values
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.io.predictions import PROBABILITY_KEYS, Prediction, ReadOptions, check_place, open_prediction
-from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
 
 __all__ = [
     "LABEL_KEYS",
     "PROBABILITY_KEYS",
     "Case",
-    "ClassCount",
     "Prediction",
     "ReadOptions",
-    "count_classes",
     "describe_case",
     "find_spacing",
+    "occurring_values",
     "open_case",
     "open_prediction",
+    "open_reference",
 ]
 
 LABEL_KEYS = ("label", "labels", "seg", "segmentation", "mask", "gt", "reference")
@@ -83,10 +81,12 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
     Raises:
         InputError: any file that cannot be used.
     """
-    reference_file = _open_reference(paths)
+    reference_file = open_reference(paths)
     prediction = open_prediction(paths, reference_file, scheme, options)
-    classes = prediction.classes or _count_classes(reference_file, prediction)
-    scheme = prediction.scheme.with_classes(classes)
+    scheme = prediction.scheme
+    if not scheme.names:
+        planes = prediction.classes
+        scheme = scheme.with_classes(planes) if planes else name_values(_occurring(reference_file, prediction), scheme)
     reference = read_labels(reference_file, scheme).reshape(squeezed(reference_file.shape))
     predicted = segmentation = None
     if prediction.labels is not None:
@@ -122,8 +122,12 @@ def _notes(paths: CasePaths, prediction: Prediction, *, separate_masks: bool) ->
     return tuple(notes)
 
 
-def _open_reference(paths: CasePaths) -> ArrayFile:
-    """The label: a file, or an array in the prediction's NPZ that is named as one."""
+def open_reference(paths: CasePaths) -> ArrayFile:
+    """Open the label: a file, or an array in the prediction's NPZ that is named as one.
+
+    Raises:
+        InputError: there is none, or it cannot be used.
+    """
     if not paths.prediction:
         raise InputError(paths.reference or Path(paths.case), f"has no prediction ({paths.why}).")
     if paths.reference is not None:
@@ -159,33 +163,20 @@ def _read_decided(file: ArrayFile, reference: Labels, scheme: ClassScheme) -> La
     return labels
 
 
-class ClassCount(NamedTuple):
-    """How many classes a case has, and whether its planes say so or only the labels that happen to occur."""
-
-    number: int
-    planes: bool
-
-
-def count_classes(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -> ClassCount:
-    """Count the classes of a case that nothing names.
+def occurring_values(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -> frozenset[int] | int:
+    """Label values of a case whose classes nothing names; the number of its planes, where it has such.
 
     Raises:
         InputError: a file that cannot be used.
     """
-    reference = _open_reference(paths)
+    reference = open_reference(paths)
     prediction = open_prediction(paths, reference, scheme, options)
-    if prediction.classes:
-        return ClassCount(prediction.classes, planes=True)
-    return ClassCount(_count_classes(reference, prediction), planes=False)
+    return prediction.classes or _occurring(reference, prediction)
 
 
-def _count_classes(reference: ArrayFile, prediction: Prediction) -> int:
-    """Classes that nothing names: up to the largest label, and to the last that a region unites."""
-    scheme = prediction.scheme
+def _occurring(reference: ArrayFile, prediction: Prediction) -> frozenset[int]:
     files = [file for file in (reference, prediction.labels) if file is not None]
-    labels = [read_labels(file, scheme) for file in files]
-    largest = [int(part[part != IGNORED].max(initial=0)) for part in labels]
-    return 1 + max([*largest, *(max(members) for members in scheme.regions.values())])
+    return frozenset().union(*(different_values(read_values(file)) for file in files))
 
 
 def find_spacing(
@@ -242,7 +233,7 @@ def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
     Raises:
         InputError: a file that cannot be used, as far as headers tell.
     """
-    reference = _open_reference(paths)
+    reference = open_reference(paths)
     prediction = open_prediction(paths, reference, scheme, options)
     spacing = find_spacing(reference, prediction.spacing_mm, paths, options)
     shape = " x ".join(str(n) for n in squeezed(reference.shape))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,76 @@ from calibeval.io.arrays import ArrayFile
 from calibeval.io.scheme import ClassScheme, home_folders, make_scheme
 from calibeval.metrics.statistics import IGNORED, MAX_CLASSES
 
-__all__ = ["ClassScheme", "check_decided", "home_folders", "index_labels", "make_scheme", "read_labels"]
+__all__ = [
+    "ClassScheme",
+    "are_grey_levels",
+    "check_decided",
+    "different_values",
+    "home_folders",
+    "index_labels",
+    "make_scheme",
+    "name_values",
+    "read_labels",
+    "read_values",
+]
 
 _UNKNOWN = 254  # marks label values that stand for no class, until they are reported
 _MANY = 16  # different values that stand for no class: probably no labels
+_RANGE = 1 << 24  # labels lie closer together
 _ROUNDING = 1e-3  # labels stored as floats, for example 2.9999, are rounded within this
 
 
 def read_labels(file: ArrayFile, scheme: ClassScheme) -> NDArray[np.uint8]:
     """Read a label map from a file as class indices; see `index_labels`."""
-    raw = file.load()
-    return index_labels(raw * file.slope + file.intercept if file.scaled else raw, scheme, file.path)
+    return index_labels(read_values(file), scheme, file.path)
+
+
+def read_values(file: ArrayFile) -> NDArray[Any]:
+    """Values of a file, with the scale of its header."""
+    return file.load() * file.slope + file.intercept if file.scaled else file.load()
+
+
+def different_values(values: NDArray[Any]) -> frozenset[int]:
+    """The different values of a label map, rounded; none where they are too far apart to be labels."""
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)) or float(high) - float(low) > _RANGE:
+        return frozenset()
+    first = int(np.rint(low))
+    found = np.flatnonzero(np.bincount((np.rint(values).astype(np.int64) - first).ravel()))
+    return frozenset((found + first).tolist())
+
+
+def are_grey_levels(values: Iterable[int]) -> bool:
+    """Whether label values are levels far apart (0, 85, 170) rather than numbers of classes, with some left out.
+
+    A lonely 255 above numbers of classes is none of them: it mostly means "not annotated".
+    """
+    levels = sorted(set(values))
+    if len(levels) > 2 and levels[-1] == IGNORED:
+        levels = levels[:-1]
+    return bool(levels) and levels[0] >= 0 and max(_MANY, 4 * len(levels)) <= levels[-1] <= IGNORED
+
+
+def name_values(values: Iterable[int], scheme: ClassScheme) -> ClassScheme:
+    """Name classes that nothing names by the label values that occur.
+
+    Args:
+        values: as stored.
+        scheme: without names; renames and ignores some values.
+
+    Returns:
+        Classes 0, 1, ... up to the largest value and to the last that a region unites; grey levels that occur alone.
+        None where no value can be a class.
+    """
+    found = {scheme.mapping.get(value, value) for value in values} - {scheme.ignore}
+    if are_grey_levels(found) and not scheme.regions:
+        levels = sorted(found | {0})
+        return replace(scheme, names=tuple(map(str, levels)), values=tuple(levels))
+    usable = {value for value in found if value < MAX_CLASSES}
+    if not (usable - {0}) and found - {0}:
+        return scheme
+    members = (member for region in scheme.regions.values() for member in region)
+    return scheme.with_classes(1 + max([0, *usable, *members]))
 
 
 def index_labels(values: NDArray[Any], scheme: ClassScheme, path: Path | str) -> NDArray[np.uint8]:
@@ -100,7 +161,7 @@ def _to_integers(values: NDArray[Any], path: Path | str) -> NDArray[Any]:
 
 def _look_up(integers: NDArray[Any], low: int, high: int, scheme: ClassScheme) -> NDArray[np.uint8]:
     """Class index of each voxel, by a table over the range of values."""
-    if high - low > 1 << 24:
+    if high - low > _RANGE:
         values, inverse = np.unique(integers, return_inverse=True)
         return _table(values, scheme)[inverse].reshape(integers.shape)
     table = _table(np.arange(low, high + 1), scheme)

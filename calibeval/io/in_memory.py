@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibeval.errors import UsageError
 from calibeval.io.cases import Case
-from calibeval.io.classes import ClassScheme, check_decided, index_labels
+from calibeval.io.classes import ClassScheme, check_decided, different_values, index_labels, name_values
 from calibeval.io.layout import squeezed
 from calibeval.io.probabilities import array_source
 from calibeval.io.scheme import check_scheme
@@ -56,7 +56,9 @@ def case_of_arrays(
         raise UsageError(f"predicted has the shape {masks.shape}, reference {reference.shape}.")
     sigmoid = source is not None and source.classes == len(scheme.regions) != len(scheme.names)
     planes = source.classes if source is not None and not sigmoid else 0
-    scheme = scheme.with_classes(planes or _count_classes(scheme, reference, masks))
+    if not scheme.names:
+        occur = (different_values(part) for part in (reference, masks) if part is not None)
+        scheme = scheme.with_classes(planes) if planes else name_values(frozenset().union(*occur), scheme)
     check_scheme(scheme)
     if planes and planes != len(scheme.names):
         raise UsageError(f"{planes} probability maps, but {len(scheme.names)} class names.")
@@ -113,13 +115,6 @@ def _source(array: NDArray[Any], shape: tuple[int, ...], *, coarse: bool) -> Pla
         raise UsageError(f"probabilities have the shape {array.shape}; expected ({expected}).")
     source = array_source(array.reshape(len(array), *squeezed(shape)))
     return replace(source, tolerance=_COARSE_SUMS) if coarse else source
-
-
-def _count_classes(scheme: ClassScheme, *maps: NDArray[Any] | None) -> int:
-    """Classes that nothing names: up to the largest label, and to the last that a region unites."""
-    indices = [index_labels(labels, scheme, "reference") for labels in maps if labels is not None]
-    largest = [int(part[part != IGNORED].max(initial=0)) for part in indices]
-    return 1 + max([*largest, *(member for region in scheme.regions.values() for member in region)])
 
 
 def _spacing(spacing_mm: Sequence[float] | None, shape: tuple[int, ...]) -> tuple[float, ...] | None:

@@ -10,10 +10,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import format_of, open_array, stem_of, suffix_of
+from calibeval.io.case_paths import CasePaths, Pairing
 from calibeval.io.channels import group_channels
 from calibeval.io.layout import squeezed
 from calibeval.io.naming import (
@@ -28,35 +28,20 @@ from calibeval.io.naming import (
 from calibeval.io.scheme import read_channel_names
 from calibeval.table import BINS_SUFFIX, POOLED
 
+__all__ = [
+    "LABEL_FOLDERS",
+    "CasePaths",
+    "Pairing",
+    "empty_folders",
+    "find_labels",
+    "find_methods",
+    "list_files",
+    "pair_files",
+    "pair_images",
+]
+
 LABEL_FOLDERS = ("labelsTr", "labelsTs")  # of nnU-Net and MSD
 _NO_ARRAY = "(no NIfTI, NPZ, NPY, MHA, NRRD or PNG file)"
-
-
-class CasePaths(NamedTuple):
-    """The files of one case.
-
-    Attributes:
-        case: id, from the label's name.
-        prediction: one file, or one per class; empty when missing.
-        classes: of per-class files: names (BIDS) or numbers.
-        segmentation: label map beside the probabilities, to check them against.
-        reference: the label; None when it is inside the prediction's NPZ.
-        why: by which convention, for people.
-    """
-
-    case: str
-    prediction: tuple[Path, ...]
-    classes: tuple[str, ...] = ()
-    segmentation: Path | None = None
-    reference: Path | None = None
-    why: str = ""
-
-
-class Pairing(NamedTuple):
-    """All cases of a method, and the predictions that no label asks for."""
-
-    cases: list[CasePaths]
-    extra: list[str]
 
 
 def find_methods(predictions: Path) -> dict[str, Path]:

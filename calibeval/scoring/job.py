@@ -23,7 +23,7 @@ from calibeval.machine import available_cores, available_memory
 from calibeval.metrics import METRICS
 from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.metrics.statistics import Statistics
-from calibeval.scoring.plan import ScoreJob, complete_scheme
+from calibeval.scoring.plan import ScoreJob, settle_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
@@ -89,7 +89,7 @@ def run_job(
         progress: called with each case's name and score, in the order of finishing.
     """
     provide_kernel_cache()  # here, so that workers share one
-    job = replace(job, scheme=complete_scheme(job))
+    job = settle_job(job)
     for method, pairing in job.pairings.items():
         store = (stores or {}).get(method)
         scores = dict(_run_cases(job, pairing.cases, workers, store, progress))

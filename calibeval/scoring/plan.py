@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibeval.errors import InputError, UsageError
-from calibeval.io.cases import count_classes
-from calibeval.io.classes import ClassScheme, home_folders
+from calibeval.io.cases import occurring_values, open_reference
+from calibeval.io.classes import ClassScheme, home_folders, name_values
 from calibeval.io.manifest import read_manifest
 from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folders, find_methods, pair_files
 from calibeval.io.predictions import ReadOptions
+from calibeval.io.readings import settle
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol
 from calibeval.scoring.options import ScoreOptions
@@ -127,24 +128,34 @@ def _find_pairings(
     return pairings, home_folders(labels, predictions, *methods.values())
 
 
-def complete_scheme(job: ScoreJob) -> ClassScheme:
-    """Name the classes by number where nothing names them: as many as the first readable prediction has planes.
+def settle_job(job: ScoreJob) -> ScoreJob:
+    """Look at what names and headers leave open: what the values of files mean, and the classes that nothing names."""
+
+    def settled(pairing: Pairing) -> Pairing:
+        return pairing._replace(cases=settle(pairing.cases, job.scheme, job.options, open_reference))
+
+    job = replace(job, pairings={method: settled(pairing) for method, pairing in job.pairings.items()})
+    return replace(job, scheme=_complete_scheme(job))
+
+
+def _complete_scheme(job: ScoreJob) -> ClassScheme:
+    """Name the classes that nothing names: as many as the first readable prediction has planes.
 
     Label maps alone tell only after reading them all: a class may be missing in any case.
     """
     if job.scheme.names:
         return job.scheme
-    largest, source = 0, "the labels that occur"
+    values: set[int] = set()
     for paths in _readable(job):
         try:
-            classes = count_classes(paths, job.scheme, job.options)
+            found = occurring_values(paths, job.scheme, job.options)
         except InputError:
             continue  # told again, with its case, when the case is scored
-        largest = max(largest, classes.number)
-        if classes.planes:
-            source = "the first prediction that can be read"
-            break
-    return replace(job.scheme.with_classes(largest), source=source) if largest else job.scheme
+        if isinstance(found, int):
+            return replace(job.scheme.with_classes(found), source="the first prediction that can be read")
+        values |= found
+    named = name_values(values, job.scheme) if values else job.scheme
+    return replace(named, source="the labels that occur") if named.names else named
 
 
 def _readable(job: ScoreJob) -> Iterable[CasePaths]:

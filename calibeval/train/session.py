@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from calibeval.errors import InputError, UsageError
+from calibeval.io.classes import are_grey_levels, different_values
 from calibeval.metrics.statistics import IGNORED
 from calibeval.train.cases import DataSet, Volume, check_memory, count_channels, find_data, read_volume
 from calibeval.train.checkpoint import Checkpoint, load_weights, write_checkpoint
@@ -221,10 +222,14 @@ def _common_channels(data: DataSet, split: Split) -> int:
 
 def _class_names(data: DataSet, volumes: Sequence[Volume]) -> tuple[str, ...]:
     """Names of the classes; numbers stand in where the data set has no names."""
-    highest = max(
-        int(volume.label[volume.label != IGNORED].max(initial=0)) for volume in volumes if volume.label is not None
-    )
-    return data.scheme.with_classes(max(highest, 1) + 1).names
+    labels = [volume.label for volume in volumes if volume.label is not None]
+    values = frozenset[int]().union(*map(different_values, labels)) - {IGNORED}
+    if not data.scheme.names and are_grey_levels(values):
+        raise UsageError(
+            f"{data.root}: the labels {', '.join(map(str, sorted(values)))} are grey levels, no numbers of classes. "
+            'Name them in a dataset.json, as in {"labels": {"background": 0, "organ": 85}}.'
+        )
+    return data.scheme.with_classes(max([1, *values]) + 1).names
 
 
 def _choose_size(config: TrainConfig, volumes: Sequence[Volume], backbone: Backbone) -> tuple[int, int]:

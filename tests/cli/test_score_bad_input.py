@@ -103,8 +103,8 @@ BROKEN = {
         ["{pred}: class", "which lies outside [0, 1]."],
     ),
     "integers": (
-        lambda path: write_nifti(path, (GOOD * 100).astype(np.int16)),
-        ["{pred}: holds int16 where probabilities were expected. Give --scale"],
+        lambda path: write_nifti(path, (GOOD * np.linspace(30, 60, GOOD.shape[-1])).astype(np.int16)),
+        ["{pred}: holds int16 values from 0 to ", "probabilities of a known scale. Give --scale"],
     ),
     "image": (
         lambda path: write_nifti(path, np.arange(120, dtype=np.float32).reshape(LABEL.shape)),

@@ -85,7 +85,7 @@ def test_a_float_map_that_is_neither_is_refused(bad, opened, tmp_path):
 
 @pytest.mark.parametrize(
     ("largest", "names", "taken_for"),
-    [(1, ("b", "f"), "labels"), (2, ("b", "f"), "probabilities"), (15, (), "labels"), (255, (), "probabilities")],
+    [(1, ("b", "f"), "labels"), (15, (), "labels"), (255, (), "probabilities"), (255, ("b", "f"), "probabilities")],
 )
 def test_an_8_bit_png_is_told_by_its_range(largest, names, taken_for, opened, tmp_path):
     values = np.zeros((5, 6), np.uint8)
