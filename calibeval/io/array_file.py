@@ -5,11 +5,11 @@ Shapes and arrays are in the order of the bytes, slowest axis first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,22 @@ def _alone(_path: Path) -> tuple[Path, ...]:
     return ()
 
 
+class Segment(NamedTuple):
+    """A named part of a segmentation.
+
+    Attributes:
+        name: as people gave it.
+        value: that stands for it in the label map of all segments.
+        layer: in which it lies, from 0.
+        stored: its value in that layer.
+    """
+
+    name: str
+    value: int
+    layer: int = 0
+    stored: int = 1
+
+
 @dataclass(frozen=True)
 class Format:
     """What all files of a format have in common; the one place that says it is the table in `formats`.
@@ -38,6 +54,7 @@ class Format:
         open: opens a file without reading its values; the names are those to look for among several arrays.
         keys: names of the arrays in a file that holds several; None where there is only ever one.
         parts: the other files that one of this format needs, as far as its header tells; never raises.
+        segments: names and label values of the segments in a file; None where it can name none.
         is_array: a plain array, which may run z, y, x or x, y, z and says nothing of a place.
         names_x_first: its own tools count the axes as x, y, z, so that they say "classes last" of the slowest axis.
         has_geometry: its header tells the place of the volume.
@@ -48,6 +65,7 @@ class Format:
     open: Callable[[Path, tuple[str, ...]], ArrayFile]
     keys: Callable[[Path], tuple[str, ...]] | None = None
     parts: Callable[[Path], tuple[Path, ...]] = _alone
+    segments: Callable[[Path], tuple[Segment, ...]] | None = None
     is_array: bool = False
     names_x_first: bool = False
     has_geometry: bool = False
@@ -80,6 +98,7 @@ class ArrayFile:
         intercept: of the header's scale.
         geometry: None where the format or the file has none.
         member: name of the array among several in the file.
+        notes: what a reader of the numbers should know of the file.
         vector: the fastest axis holds the components of a voxel, so it is none of space.
         format: what it has in common with all files of its kind; `formats.open_array` fills it in.
     """
@@ -93,6 +112,7 @@ class ArrayFile:
     intercept: float = 0.0
     geometry: Geometry | None = None
     member: str = ""
+    notes: tuple[str, ...] = ()
     vector: bool = False
     format: Format = UNKNOWN
 
@@ -155,6 +175,20 @@ def is_no(path: Path, what: str) -> BrokenFileError:
 def bad_header(path: Path, problem: str) -> BrokenFileError:
     """The error over a header that contradicts itself or its format."""
     return BrokenFileError(path, f"its header cannot be read: {problem}.", AGAIN)
+
+
+def choose_key(path: Path, names: Collection[str], keys: tuple[str, ...]) -> str:
+    """The name among several arrays that comes first in `keys`, or the only one there is.
+
+    Raises:
+        InputError: there is none.
+    """
+    key = next((key for key in keys if key in names), None)
+    if key is not None or len(names) == 1:
+        return key or next(iter(names))
+    held = ", ".join(names) or "(none)"
+    problem = f"holds the arrays {held}; expected one of {', '.join(keys)}."
+    raise InputError(path, problem, "Save it again with one of these names.")
 
 
 def check_memory(path: Path, size: int) -> None:

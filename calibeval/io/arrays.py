@@ -12,7 +12,7 @@ from pathlib import Path
 
 from calibeval.errors import InputError
 from calibeval.io.array_file import UNKNOWN, ArrayFile, reading
-from calibeval.io.formats import SUFFIXES, array_keys, format_of, stem_of, suffix_of, with_parts
+from calibeval.io.formats import SUFFIXES, array_keys, format_of, segments_of, stem_of, suffix_of, with_parts
 
 __all__ = [
     "SUFFIXES",
@@ -21,6 +21,7 @@ __all__ = [
     "format_of",
     "open_array",
     "reading",
+    "segments_of",
     "stem_of",
     "suffix_of",
     "with_parts",

@@ -6,10 +6,13 @@ import unicodedata
 from pathlib import Path
 
 from calibeval.io import metaimage, nrrd
-from calibeval.io.array_file import UNKNOWN, Format, reading
+from calibeval.io.array_file import UNKNOWN, Format, Segment, reading
+from calibeval.io.dicom import dicom_segments, open_dicom_seg
+from calibeval.io.hdf5 import hdf5_keys, open_hdf5
 from calibeval.io.nifti import header_of, open_mgz, open_nifti, open_pair
 from calibeval.io.numpy_files import npz_keys, open_npy, open_npz
-from calibeval.io.pixels import open_png
+from calibeval.io.pixels import open_png, open_tiff
+from calibeval.io.segments import nrrd_segments, open_seg_nrrd
 
 FORMATS = (
     Format((".nii.gz", ".nii"), open_nifti, names_x_first=True, has_geometry=True),
@@ -19,7 +22,11 @@ FORMATS = (
     Format((".nrrd", ".nhdr"), nrrd.open_nrrd, parts=nrrd.values_of, names_x_first=True, has_geometry=True),
     Format((".mgz", ".mgh"), open_mgz, names_x_first=True, has_geometry=True),
     Format((".img", ".img.gz"), open_pair, parts=header_of, names_x_first=True, has_geometry=True),
+    Format((".seg.nrrd",), open_seg_nrrd, segments=nrrd_segments, names_x_first=True, has_geometry=True),
+    Format((".dcm",), open_dicom_seg, segments=dicom_segments, has_geometry=True),
+    Format((".h5", ".hdf5"), open_hdf5, keys=hdf5_keys, is_array=True),
     Format((".png",), open_png, planar=True),
+    Format((".tif", ".tiff"), open_tiff),
 )
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 SUFFIXES = tuple(_BY_SUFFIX)
@@ -52,6 +59,19 @@ def array_keys(path: Path) -> tuple[str, ...]:
         return ()
     with reading(path):
         return keys(path)
+
+
+def segments_of(path: Path) -> tuple[Segment, ...]:
+    """The named segments of a file and their label values; none where its format or the file names none.
+
+    Raises:
+        InputError: the file is broken.
+    """
+    segments = format_of(path).segments
+    if segments is None:
+        return ()
+    with reading(path):
+        return segments(path)
 
 
 def with_parts(path: Path) -> tuple[Path, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from calibeval.errors import BrokenFileError, InputError
@@ -15,6 +17,7 @@ from calibeval.io.geometry import Geometry, make_geometry
 from calibeval.io.stored import Bytes, gzip_file, open_stored
 
 _MM = {"meter": 1e3, "micron": 1e-3}
+_MGH_HEADER = 284  # bytes
 _GZIP = b"\x1f\x8b"
 _COMPRESSED = (".gz", ".mgz")
 _PLAIN = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c", b"\0\0\0\x01")  # how headers begin
@@ -39,9 +42,19 @@ def open_pair(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
 
 
 def open_mgz(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
-    """Open FreeSurfer's MGZ or MGH; their affine is RAS+ in mm."""
-    image = _load(path)
-    return _open(path, image, make_geometry(np.array(image.affine, np.float64), image.shape))
+    """Open FreeSurfer's MGZ or MGH; their affine is RAS+ in mm, and tags follow the values."""
+    from nibabel.freesurfer.mghformat import MGHHeader
+
+    _check_compression(path)
+    with igzip.open(path) if path.name.lower().endswith(_COMPRESSED) else path.open("rb") as file:
+        block = file.read(_MGH_HEADER)
+    if len(block) < _MGH_HEADER:
+        raise is_no(path, "MGH")
+    header = MGHHeader(block.ljust(MGHHeader.template_dtype.itemsize, b"\0"))  # without the tags
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    stored = _bytes(path, header.get_data_offset(), shape, dtype)._replace(tail=True)
+    geometry = make_geometry(np.array(header.get_affine(), np.float64), shape)
+    return open_stored(path, stored, _reversed(shape), dtype, geometry=geometry)
 
 
 def header_of(path: Path) -> tuple[Path, ...]:
@@ -60,7 +73,7 @@ def _load(path: Path) -> Any:
         image: Any = nibabel.load(path)
     except ImageFileError as error:
         raise is_no(path, "NIfTI" if ".nii" in path.name.lower() else path.suffix) from error
-    if not isinstance(image, nibabel.AnalyzeImage | nibabel.MGHImage | nibabel.Nifti1Pair):
+    if not isinstance(image, nibabel.AnalyzeImage | nibabel.Nifti1Pair):
         raise InputError(path, f"holds a {type(image).__name__}, not a volume.", "Save it as NIfTI-1 or NIfTI-2.")
     return image
 
@@ -84,12 +97,21 @@ def _is_nifti(image: Any) -> bool:
 
 def _open(path: Path, image: Any, geometry: Geometry | None) -> ArrayFile:
     proxy: Any = image.dataobj
-    shape = tuple(int(n) for n in image.shape[::-1])
-    dtype, offset = np.dtype(proxy.dtype), int(proxy.offset)
-    size = math.prod(shape) * dtype.itemsize
-    stored = gzip_file(path, offset, size) if path.name.lower().endswith(_COMPRESSED) else Bytes(path, offset)
+    stored = _bytes(path, proxy.offset, image.shape, proxy.dtype)
     slope, intercept = _number(proxy.slope, 1.0), _number(proxy.inter, 0.0)
-    return open_stored(path, stored, shape, dtype, geometry=geometry, slope=slope, intercept=intercept)
+    return open_stored(
+        path, stored, _reversed(image.shape), proxy.dtype, geometry=geometry, slope=slope, intercept=intercept
+    )
+
+
+def _bytes(path: Path, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Bytes:
+    if not path.name.lower().endswith(_COMPRESSED):
+        return Bytes(path, int(offset))
+    return gzip_file(path, int(offset), math.prod(_reversed(shape)) * dtype.itemsize)
+
+
+def _reversed(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(n) for n in shape[::-1])
 
 
 def _number(value: Any, default: float) -> float:

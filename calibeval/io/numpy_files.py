@@ -12,7 +12,7 @@ import numpy as np
 from isal import isal_zlib
 
 from calibeval.errors import BrokenFileError, InputError
-from calibeval.io.array_file import AGAIN, ArrayFile
+from calibeval.io.array_file import AGAIN, ArrayFile, choose_key
 from calibeval.io.stored import Bytes, deflated, open_stored
 
 
@@ -48,16 +48,7 @@ def npz_keys(path: Path) -> tuple[str, ...]:
 
 def _find_member(path: Path, archive: zipfile.ZipFile, keys: tuple[str, ...]) -> zipfile.ZipInfo:
     names = {Path(info.filename).stem: info for info in archive.infolist() if info.filename.endswith(".npy")}
-    key = next((key for key in keys if key in names), None)
-    if key is None and len(names) == 1:
-        key = next(iter(names))
-    if key is None:
-        raise InputError(
-            path,
-            f"holds the arrays {', '.join(names) or '(none)'}; expected one of {', '.join(keys)}.",
-            "Save it again with one of these names.",
-        )
-    info = names[key]
+    info = names[choose_key(path, names, keys)]
     if info.flag_bits & 1:
         raise InputError(path, "is encrypted.", "Save it again without a password.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

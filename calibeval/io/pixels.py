@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +12,7 @@ import numpy as np
 from calibeval.errors import BrokenFileError, InputError
 from calibeval.io.array_file import AGAIN, Array, ArrayFile, check_memory, is_no
 
+_TIFF = (b"II*\0", b"MM\0*")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DTYPES = {"1": "b1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}  # of Pillow's modes; others are uint8
 _MOST = 1032  # bytes that deflate can make of one
@@ -41,6 +43,34 @@ def open_png(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         check_memory(path, 2 * width * height * channels * dtype.itemsize)
         with path.open("rb") as file, PngImageFile(file) as image:
             return np.asarray(image)
+
+    return ArrayFile(path, shape, dtype, load, vector=channels > 1)
+
+
+def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
+    """Open a TIFF; several pages are slices, on the first axis."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    with path.open("rb") as file:
+        if file.read(4) not in _TIFF:
+            raise is_no(path, "TIFF")
+        file.seek(0)
+        with TiffImageFile(file) as image:
+            pages, mode, (width, height) = image.n_frames, image.mode, image.size
+    dtype, channels = _pixel(mode)
+    page = (height, width, *([channels] if channels > 1 else []))
+    shape = (pages, *page) if pages > 1 else page
+
+    def load() -> Array:
+        check_memory(path, math.prod(shape) * dtype.itemsize)
+        values = np.empty((pages, *page), dtype)
+        with path.open("rb") as file, TiffImageFile(file) as image:
+            for number in range(pages):
+                image.seek(number)
+                if (image.mode, image.size) != (mode, (width, height)):
+                    raise InputError(path, f"its page {number + 1} is unlike the first.", "Save pages of one kind.")
+                values[number] = np.asarray(image)
+        return values.reshape(shape)
 
     return ArrayFile(path, shape, dtype, load, vector=channels > 1)
 

@@ -35,6 +35,7 @@ class Bytes(NamedTuple):
         skip: bytes at the beginning of the decompressed stream that are not of the array.
         most: so many that it may hold at most when decompressed.
         check: of what is not compressed: checks it as a whole when it is loaded.
+        tail: the format puts something of its own behind the array.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Bytes(NamedTuple):
     skip: int = 0
     most: float = math.inf
     check: Callable[[], None] | None = None
+    tail: bool = False
 
 
 def gzip_file(path: Path, skip: int, expected: int) -> Bytes:
@@ -106,10 +108,10 @@ def open_stored(
         return file
 
     def load() -> Array:
-        values = _read(path, stream, shape[::-1] if fortran else shape, dtype)
+        values = _read(path, stream, shape[::-1] if fortran else shape, dtype, tail=stored.tail)
         return values.T if fortran else values
 
-    return ArrayFile(path, shape, dtype, load, None if fortran else stream, **facts)
+    return ArrayFile(path, shape, dtype, load, None if fortran or stored.tail else stream, **facts)
 
 
 def skip(file: BinaryIO, size: int) -> None:
@@ -149,7 +151,7 @@ def _check_size(path: Path, stored: Bytes, size: int) -> None:
         raise BrokenFileError(
             path, f"the file is truncated or corrupt: {stored.offset + size} bytes declared, {there} found.", AGAIN
         )
-    if stored.check is None and there > stored.offset + size:
+    if stored.check is None and not stored.tail and there > stored.offset + size:
         with stored.path.open("rb") as file:
             file.seek(stored.offset + size)
             check_end(file, path)
@@ -161,12 +163,16 @@ def _map(stored: Bytes, shape: tuple[int, ...], dtype: np.dtype[Any], *, fortran
     return np.memmap(stored.path, dtype, "r", stored.offset, shape, order="F" if fortran else "C")
 
 
-def _read(path: Path, stream: Callable[[], BinaryIO], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _read(
+    path: Path, stream: Callable[[], BinaryIO], shape: tuple[int, ...], dtype: np.dtype[Any], *, tail: bool
+) -> Array:
     """Read a whole stream into a new array."""
     check_memory(path, math.prod(shape) * dtype.itemsize)
     values = np.empty(math.prod(shape), dtype)
     with stream() as file:
         fill(file, values.view(np.uint8).data)
+        while tail and file.read(1 << 20):  # on to the checksum
+            pass
         check_end(file, path)
     return values.reshape(shape)
 

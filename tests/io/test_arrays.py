@@ -271,7 +271,7 @@ def test_missing_folders_unknown_suffixes_and_links_to_nowhere(tmp_path):
     assert refused(tmp_path / "a.nii.gz") == "no such file."
     (tmp_path / "b.nii.gz").mkdir()
     assert refused(tmp_path / "b.nii.gz") == "is a folder where a file is expected."
-    assert refused(tmp_path / "c.tif").startswith("unknown suffix. Known: .nii.gz .nii .npz")
+    assert refused(tmp_path / "c.jpg").startswith("unknown suffix. Known: .nii.gz .nii .npz")
     (tmp_path / "d.npz").symlink_to(tmp_path / "gone" / "d.npz")
     message = refused(tmp_path / "d.npz")
     assert f"is a link to {tmp_path / 'gone' / 'd.npz'}, which is not there" in message
