@@ -24,9 +24,9 @@ class Sample:
         strict: bytes after the array can be told from those of the format.
     """
 
-    write: Callable
-    dtypes: tuple = NUMBERS
-    big: Callable | None = None
+    write: Callable[..., object]
+    dtypes: tuple[str, ...] = NUMBERS
+    big: Callable[..., object] | None = None
     planar: bool = False
     strict: bool = True
 
