@@ -154,6 +154,11 @@ def read_table(path: Path) -> tuple[Header, pd.DataFrame]:
     return Header(about.get("calibeval", ""), signature, about.get("command", "")), frame.reset_index(drop=True)
 
 
+def overall_class(metric: str) -> str:
+    """Class of the row that stands for a case: the mean over foreground classes, or over all where there is none."""
+    return MEAN if metric not in METRICS or MEAN in METRICS[metric].rows else ALL
+
+
 def _used(value: str | float) -> bool:
     return value != "" if isinstance(value, str) else not math.isnan(value)
 

@@ -149,7 +149,7 @@ class _Inputs(NamedTuple):
     @property
     def is_table(self) -> bool:
         """Results rather than predictions."""
-        return self.results.suffix.lower() == ".csv"
+        return self.results.suffix.lower() in (".csv", ".tsv", ".json")
 
 
 def _refuse_contradictions(
@@ -248,11 +248,13 @@ def _decide(scores: ScoreTable, subject: str, inputs: _Inputs, policy: Policy) -
     from calibeval.gates.report import Report
     from calibeval.gates.scores import load_baseline
 
-    outcomes = evaluate_gates(scores, policy)
+    outcomes, notes = evaluate_gates(scores, policy), scores.notes
     if inputs.baseline is not None:
+        baseline = load_baseline(inputs.baseline, policy.method)
         subject += f", baseline {inputs.baseline}"
-        outcomes += compare(scores, load_baseline(inputs.baseline, policy.method), policy)
-    return Report(subject, tuple(outcomes), method=scores.method, signature=scores.signature)
+        outcomes += compare(scores, baseline, policy)
+        notes += baseline.notes
+    return Report(subject, tuple(outcomes), notes=notes, method=scores.method, signature=scores.signature)
 
 
 def _refuse_no_gates(inputs: _Inputs, policy: Policy) -> None:

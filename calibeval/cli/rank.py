@@ -163,11 +163,11 @@ def _direction(text: str) -> tuple[str, str]:
 
 
 def _least(text: str) -> tuple[str, float]:
-    from calibeval.ranking.inputs import registry_name
+    from calibeval.foreign import known_name
 
     name, _, number = text.partition("=")
     try:
-        return registry_name(name), float(number)
+        return known_name(name), float(number)
     except ValueError as error:
         raise UsageError(f"--min-effect takes METRIC=NUMBER, as in DSC=0.01, not {text!r}.") from error
 

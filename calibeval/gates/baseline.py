@@ -56,6 +56,11 @@ def worsening(metric: str, after: Values, before: Values) -> Values:
     return before - after if better == "higher" else after - before
 
 
+def _span(metric: str) -> float:
+    """What no mean can be worse by more than, however few the cases."""
+    return METRICS[metric].high - METRICS[metric].low
+
+
 def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, policy: Policy) -> Outcome:
     name = f"{name_of(margin.metric, margin.class_name)} not worse by more than {margin.margin:g}"
     try:
@@ -69,7 +74,7 @@ def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, po
     except TableError as error:
         return Outcome(name, "baseline", "error", str(error))
     worse = worsening(margin.metric, after, before)
-    mean, limit = float(worse.mean()), mean_upper_bound(worse, policy.alpha)
+    mean, limit = float(worse.mean()), min(mean_upper_bound(worse, policy.alpha), _span(margin.metric))
     passed = limit <= margin.margin
     message = "; ".join(
         (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), count_of(worse.size, "case"), *notes)
@@ -105,7 +110,7 @@ def _paired(
     both = ~np.isnan(new.values) & ~np.isnan(before)
     _refuse_lost_values(scores, baseline, margin, new, before)
     needed = max(LEAST, policy.min_cases)
-    if both.sum() < needed:
+    if both.sum() < (needed if margin.margin < _span(margin.metric) else max(1, policy.min_cases)):
         raise TableError(
             f"Only {count_of(int(both.sum()), 'case')} with a value in both tables; the comparison needs {needed}."
         )

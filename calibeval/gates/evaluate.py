@@ -7,6 +7,7 @@ such cases does not pass.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable
 
@@ -125,11 +126,19 @@ def _unit(gate: Gate, scores: ScoreTable) -> str:
 
 
 def _reduce(gate: Gate, values: Values) -> float:
-    """Aggregate over cases; percentiles and the median interpolate linearly, and are NaN next to infinity."""
-    if gate.percent is not None:
-        with np.errstate(invalid="ignore"):
-            return float(np.percentile(values, gate.percent))
+    """Aggregate over cases; percentiles and the median interpolate linearly, and are infinite towards infinity."""
+    percent = 50.0 if gate.aggregate == "median" else gate.percent
+    if percent is not None:
+        return _percentile(values, percent)
     return float(getattr(np, gate.aggregate)(values))
+
+
+def _percentile(values: Values, percent: float) -> float:
+    if np.isfinite(values).all():
+        return float(np.percentile(values, percent))
+    ordered, place = np.sort(values), percent / 100 * (values.size - 1)
+    low, high = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
+    return low if low == high else low + (place - math.floor(place)) * (high - low)
 
 
 def _outcome(gate: Gate, value: float, message: str, cases: tuple[CaseValue, ...]) -> Outcome:

@@ -15,12 +15,12 @@ import numpy as np
 
 from calibeval._version import __version__
 from calibeval.errors import TableError
-from calibeval.gates.policy import COUNTS, name_of, overall_class
+from calibeval.gates.policy import COUNTS, name_of
 from calibeval.gates.scores import CaseNumbers, ScoreTable, case_numbers, cases_with_status
 from calibeval.metrics import METRICS, Metric
 from calibeval.metrics.intervals import mean_interval
 from calibeval.protocol import PROTOCOLS
-from calibeval.table import ALL, MEAN
+from calibeval.table import ALL, MEAN, overall_class
 
 _SHARE = 0.1  # of the distance to a perfect value
 _LEAST = {"mm": 0.1, "mL": 0.1}  # by unit; two trainings of one model differ by as much

@@ -31,7 +31,7 @@ from calibeval.errors import UsageError
 from calibeval.gates.rules import check_severities
 from calibeval.metrics import METRICS, select_metrics
 from calibeval.scoring.options import ScoreOptions, options_of_table
-from calibeval.table import ALL, MEAN
+from calibeval.table import overall_class
 
 Severity = Literal["fail", "warn"]
 
@@ -212,11 +212,6 @@ def _metric_and_class(match: re.Match[str], where: str) -> tuple[str, str]:
     except (UsageError, ValueError) as error:
         raise UsageError(f"{where}: unknown metric {match['metric']!r}. Known: {', '.join(METRICS)}.") from error
     return metric, (match["class"] or "").strip() or overall_class(metric)
-
-
-def overall_class(metric: str) -> str:
-    """Class of a metric's overall row: `mean` over foreground classes, or `all`."""
-    return ALL if ALL in METRICS[metric].rows else MEAN
 
 
 def name_of(metric: str, class_name: str) -> str:

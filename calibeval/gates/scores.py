@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError, UsageError
-from calibeval.gates.policy import COUNTS, overall_class
+from calibeval.foreign import read_scores
+from calibeval.gates.policy import COUNTS
 from calibeval.metrics import METRICS
+from calibeval.ranges import in_range
 from calibeval.signature import Signature
-from calibeval.table import ALL, MEAN, POOLED, Row, read_table, to_frame
+from calibeval.table import ALL, MEAN, POOLED, Row, overall_class, to_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,12 +32,14 @@ class ScoreTable(NamedTuple):
         method: its name; may be empty.
         signature: of the numbers.
         frame: columns as `calibeval.table.COLUMNS`.
+        notes: how the table was taken.
     """
 
     name: str
     method: str
     signature: Signature
     frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 class CaseNumbers(NamedTuple):
@@ -59,14 +63,14 @@ class CaseNumbers(NamedTuple):
 
 
 def load_scores(path: Path, method: str = "") -> ScoreTable:
-    """Read one method of a results table.
+    """Read one method of a results table, ours or one that others write.
 
     Raises:
-        TableError: the file is no results table, or an empty one.
+        TableError: the file is no results table, or an empty one, or holds values that cannot be.
         UsageError: it holds several methods and none is named, or not the one that is.
     """
-    header, frame = read_table(path)
-    return select_method(str(path), header.signature, frame, method)
+    header, frame, notes = read_scores(path)
+    return _in_range(select_method(str(path), header.signature, frame, method), notes)
 
 
 def load_baseline(path: Path, method: str) -> ScoreTable:
@@ -76,8 +80,14 @@ def load_baseline(path: Path, method: str) -> ScoreTable:
         TableError: the file is no results table, or an empty one.
         UsageError: it holds several methods, but not that one.
     """
-    header, frame = read_table(path)
-    return select_method(str(path), header.signature, frame, method if frame["method"].nunique() > 1 else "")
+    header, frame, notes = read_scores(path)
+    named = method if frame["method"].nunique() > 1 else ""
+    return _in_range(select_method(str(path), header.signature, frame, named), notes)
+
+
+def _in_range(scores: ScoreTable, notes: tuple[str, ...]) -> ScoreTable:
+    frame, more = in_range(scores.frame)
+    return scores._replace(frame=frame, notes=(*notes, *(f"{scores.name}: {note}" for note in more)))
 
 
 def scores_of_rows(name: str, signature: str, rows: Iterable[Row]) -> ScoreTable:

@@ -21,7 +21,14 @@ from calibeval.ranking.limits import notes_of, printed_ranks_notes, warnings_of
 from calibeval.ranking.posthoc import against_control, posthoc_tests
 from calibeval.ranking.result import Comparison, Ranking, RankSettings
 from calibeval.ranking.schemes import MeanRanks, Plan, Tick, bootstrap_draws, make_blocks, mean_ranks
-from calibeval.ranking.scores import Scores, choose_directions, choose_metrics, make_scores, refuse_unheld
+from calibeval.ranking.scores import (
+    Scores,
+    choose_directions,
+    choose_metrics,
+    left_out_metrics,
+    make_scores,
+    refuse_unheld,
+)
 from calibeval.ranking.stability import (
     Alternative,
     Order,
@@ -75,7 +82,14 @@ def rank_tables(
     return replace(
         ranking,
         warnings=(*counted, *warnings_of(ranking)),
-        notes=(*tables.notes, *printed, *applied, *notes_of(ranking)),
+        notes=(
+            *tables.notes,
+            *scores.notes,
+            *left_out_metrics(held, metrics, settings.metrics),
+            *printed,
+            *applied,
+            *notes_of(ranking),
+        ),
         verdict=verdict_of(ranking),
     )
 

@@ -111,7 +111,8 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
         ranks=rank_within(keys, complete),
         measured=states == OK,
     )
-    return design, [*_count_failed(scores, failed, missing), *_count_left_out(scores, states, complete)]
+    lost = failed | _absent(scores) if missing == "drop" else failed
+    return design, [*_count_failed(scores, lost, missing), *_count_left_out(scores, states, complete)]
 
 
 def lower_is_better(values: Array, better: tuple[Better, ...]) -> Array:
@@ -238,13 +239,19 @@ def _strata(scores: Scores) -> NDArray[np.intp]:
 def _settle_absent(scores: Scores, missing: Missing) -> NDArray[np.int8]:
     """Make absent cells failed, or refuse them, where some other method has the cell."""
     states = scores.states.copy()
-    absent = (states == ABSENT) & (states != ABSENT).any(axis=2, keepdims=True)
+    absent = _absent(scores)
     if not absent.any() or missing == "drop":
         return states
     if missing == "error":
         raise TableError(_absent_message(scores, absent))
     states[absent] = FAILED
     return states
+
+
+def _absent(scores: Scores) -> NDArray[np.bool_]:
+    """Cells that some other method has and this one has not."""
+    absent = scores.states == ABSENT
+    return np.asarray(absent & ~absent.all(axis=2, keepdims=True))
 
 
 def _absent_message(scores: Scores, absent: NDArray[np.bool_]) -> str:

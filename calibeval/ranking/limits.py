@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 
 from calibeval.metrics import METRICS
-from calibeval.ranking.inputs import PrintedRanks
 from calibeval.ranking.posthoc import smallest_wilcoxon_holm
 from calibeval.ranking.result import Ranking
 from calibeval.ranking.stability import Alternative
+from calibeval.ranking.wide import PrintedRanks
 from calibeval.ranking.words import NAMED, TESTS, names, units_text
 from calibeval.wording import count_of
 

@@ -222,7 +222,7 @@ class Ranking:
             "seed": settings.seed,
             "metrics": dict(zip(self.scores.metrics, self.scores.better, strict=True)),
             "data_sets": sorted({unit.dataset for unit in self.scores.units}),
-            "n_cases": len(self.scores.units) if self.scores.has_cases else None,
+            "n_cases": int(self.design.complete.any(axis=1).sum()) if self.scores.has_cases else None,
             "n_clusters": self.friedman.n_clusters,
             "permutations": {name: {"exact": p.exact, "arrangements": p.arrangements} for name, p in tests.items()},
             "smallest_p": {

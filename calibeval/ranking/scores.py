@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError, UsageError
+from calibeval.foreign import known_name
 from calibeval.metrics import DEFAULT, METRICS
-from calibeval.ranking.inputs import Tables, registry_name
+from calibeval.ranges import in_range
+from calibeval.ranking.inputs import Tables
 from calibeval.table import ALL, MEAN
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Scores(NamedTuple):
         states: (u, m, k) of `OK`, `UNDEFINED` (no value by the empty rule), `FAILED`, `ABSENT` (no row).
         has_cases: False when the units are the data sets of wide CSVs.
         uneven: (u, m) whether the mean over classes leaves out a class for some methods only.
+        notes: how values were taken.
     """
 
     methods: tuple[str, ...]
@@ -54,6 +57,7 @@ class Scores(NamedTuple):
     states: NDArray[np.int8]
     has_cases: bool
     uneven: NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
 
 
 def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
@@ -70,11 +74,19 @@ def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     chosen: set[str] = set() if words else set(default or held)
     for word in words:
-        chosen |= {"all": set(held), "default": set(DEFAULT)}.get(word, {registry_name(word)})
+        chosen |= {"all": set(held), "default": set(DEFAULT)}.get(word, {known_name(word)})
     unknown = sorted(chosen - set(held))
     if unknown:
         raise UsageError(f"No input holds the metric {', '.join(unknown)}. Held: {', '.join(held)}.")
     return tuple(name for name in held if name in chosen)
+
+
+def left_out_metrics(tables: Tables, chosen: Sequence[str], text: str) -> tuple[str, ...]:
+    """A note on the metrics that nobody asked to leave out; none where `--metrics` says which."""
+    left_out = [name for name in _metrics_held(tables) if name not in chosen]
+    if text or not left_out:
+        return ()
+    return (f"Ranked by {', '.join(chosen)} alone; also held: {', '.join(left_out)} (--metrics all, or names).",)
 
 
 def refuse_unheld(tables: Tables, names: Iterable[str], option: str) -> None:
@@ -84,7 +96,7 @@ def refuse_unheld(tables: Tables, names: Iterable[str], option: str) -> None:
         UsageError: a name that no table holds.
     """
     held = _metrics_held(tables)
-    unheld = [name for name in names if registry_name(name) not in held]
+    unheld = [name for name in names if known_name(name) not in held]
     if unheld:
         raise UsageError(f"{option} speaks of {', '.join(unheld)}, which no input holds. Held: {', '.join(held)}.")
 
@@ -95,7 +107,7 @@ def choose_directions(metrics: tuple[str, ...], given: Mapping[str, str]) -> tup
     Raises:
         UsageError: a metric of unknown direction, or a direction that contradicts the registry.
     """
-    named = {registry_name(name): word.strip().lower() for name, word in given.items()}
+    named = {known_name(name): word.strip().lower() for name, word in given.items()}
     for name, word in named.items():
         if word not in ("higher", "lower", "zero"):
             raise UsageError(f"The direction of {name} must be higher, lower or zero, not {word!r}.")
@@ -114,7 +126,7 @@ def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, 
     """Join the rows of the chosen metrics by method, data set and case.
 
     Raises:
-        TableError: a value below 0 of a metric that cannot be, such as a -1 that stands for no number.
+        TableError: a value that a metric cannot have, such as a -1 that stands for no number.
     """
     import pandas as pd
 
@@ -127,28 +139,16 @@ def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, 
     where = (unit[wanted], column.to_numpy()[wanted], method[wanted])
     shape = (len(units), len(metrics), len(methods))
     values, states = np.full(shape, np.nan), np.full(shape, ABSENT, dtype=np.int8)
-    values[where] = frame["value"].to_numpy(dtype=np.float64)[wanted]
+    held, notes = in_range(frame[wanted])
+    values[where] = held["value"].to_numpy(dtype=np.float64)
     states[where] = np.where(np.isnan(values[where]), UNDEFINED if tables.has_cases else ABSENT, OK)
     states[where] = np.where(bad[wanted], FAILED, states[where])
     failed = np.zeros((shape[0], shape[2]), dtype=bool)
     failed[unit[bad], method[bad]] = True
     states[(states == ABSENT) & failed[:, None, :]] = FAILED  # a failed case need not have a row for each metric
     names = tuple(Unit(str(dataset), str(case)) for dataset, case in units)
-    _refuse_below_zero(values, metrics, tuple(methods), names)
     uneven = _uneven(frame, (unit, column.to_numpy(), method), states)
-    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases, uneven)
-
-
-def _refuse_below_zero(values: Array, metrics: Sequence[str], methods: Sequence[str], units: Sequence[Unit]) -> None:
-    never_below = np.array([name in METRICS and METRICS[name].low == 0 for name in metrics])
-    below = np.argwhere((values < 0) & never_below[None, :, None])
-    if len(below):
-        unit, metric, method = below[0]
-        where = f" in {units[unit]}" if any(units[unit]) else ""
-        raise TableError(
-            f"{metrics[metric]} of {methods[method]!r}{where} is {values[unit, metric, method]:g}, and it "
-            "cannot be below 0. Where there is no number, leave the field empty."
-        )
+    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases, uneven, notes)
 
 
 def _metrics_held(tables: Tables) -> list[str]:

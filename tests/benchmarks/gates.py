@@ -21,11 +21,11 @@ from scipy.ndimage import gaussian_filter
 from calibeval import make_protocol, score_case
 from calibeval.gates.baseline import worsening
 from calibeval.gates.init import draft
-from calibeval.gates.policy import make_policy, overall_class
+from calibeval.gates.policy import make_policy
 from calibeval.gates.scores import ScoreTable, case_numbers, scores_of_rows
 from calibeval.metrics.intervals import mean_upper_bound
 from calibeval.phantom import SHAPE, SPACING_MM, make_case, sharpen
-from calibeval.table import Row
+from calibeval.table import Row, overall_class
 
 ALPHA = 0.05
 METRICS = ("DSC", "ECE")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from calibeval.gates.policy import Policy, overall_class, parse_gate, parse_margin
+from calibeval.gates.policy import Policy, parse_gate, parse_margin
 from calibeval.gates.scores import ScoreTable, scores_of_rows
 from calibeval.protocol import make_protocol
-from calibeval.table import Row, write_table
+from calibeval.table import Row, overall_class, write_table
 
 SIGNATURE = make_protocol().signature
 EMPTY = math.nan

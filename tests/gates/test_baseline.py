@@ -126,3 +126,10 @@ def test_a_handful_of_cases_is_asked_for():
 def test_infinite_values_are_an_error():
     infinite = {"HD95": [math.inf] * 6}
     assert "HD95 is infinite in some case" in compared(infinite, infinite, {"HD95": 1.0}).message
+
+
+def test_a_margin_of_the_whole_range_needs_no_number_of_cases():
+    """No DSC can be worse by more than 1."""
+    outcome = compared({"DSC": [0.1, 0.2]}, old={"DSC": [0.9, 0.8]}, margins={"DSC": 1})
+    assert outcome.status == "passed"
+    assert outcome.value == pytest.approx(0.7)

@@ -106,7 +106,6 @@ def test_a_warning_never_fails():
         ),
         ("n_failed <= 0", {"ECE": ECE}, {"signature": "guo|x"}, "another protocol"),
         ("n_empty <= 0", {"ECE": ECE}, {}, "holds no overlap or distance"),
-        ("p95(HD95) <= 9", {"HD95": [1.0, math.inf]}, {}, "p95 of HD95 is not a number"),
     ],
 )
 @pytest.mark.parametrize("severity", ["fail", "warn"])
@@ -116,6 +115,15 @@ def test_what_cannot_be_decided_is_an_error_and_no_pass(gate, values, settings, 
     assert outcome.status == "error"
     assert message in outcome.message
     assert Report("", (outcome,)).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "value"), [("p50", 2.0), ("median", 2.0), ("p75", 3.0), ("p80", math.inf), ("p95", math.inf)]
+)
+def test_percentiles_beside_infinity_are_those_of_the_order(aggregate, value):
+    outcome = decide(f"{aggregate}(HD95) <= 9", {"HD95": [3.0, 1.0, math.inf, 2.0, 1.5]})
+    assert outcome.value == value
+    assert outcome.status == ("passed" if value < 9 else "failed")
 
 
 def test_infinite_distances_fail_a_gate():

@@ -294,3 +294,10 @@ def test_progress_names_its_steps(tmp_path):
         make_tables(tmp_path, separated()), RankSettings(bootstrap=50), lambda step, done, total: steps.add(step)
     )
     assert {"reading tables", "bootstrap", "permutations", "permutations of ECE", "other choices"} <= steps
+
+
+def test_dropped_cases_are_counted(tmp_path):
+    paths = make_tables(tmp_path, {"x": {"DSC": [0.9] * 4}, "y": {"DSC": [0.8] * 6}})
+    ranking = rank_tables(paths, RankSettings(bootstrap=0, missing="drop"))
+    assert "Failed or missing cases, left out for every method: x 2." in ranking.warnings
+    assert ranking.to_dict()["design"]["n_cases"] == 4

@@ -6,7 +6,16 @@ import pytest
 from calibeval.errors import TableError, UsageError
 from calibeval.protocol import make_protocol
 from calibeval.ranking.inputs import is_score_table, read_inputs, refuse_unequal
-from calibeval.ranking.scores import ABSENT, FAILED, OK, UNDEFINED, choose_directions, choose_metrics, make_scores
+from calibeval.ranking.scores import (
+    ABSENT,
+    FAILED,
+    OK,
+    UNDEFINED,
+    choose_directions,
+    choose_metrics,
+    left_out_metrics,
+    make_scores,
+)
 from calibeval.table import Row, write_table
 from tests.ranking.helpers import SIGNATURE, make_tables, write_scores
 
@@ -74,14 +83,14 @@ def test_several_wide_tables_join_by_method(tmp_path):
         ("", "the file is empty. Expected a score table"),
         ("# only a comment\n\n", "the file is empty"),
         ("method,DSC\n", "there is a header and no row"),
-        ("method;DSC\nx;0,5\n", "the first line is one field, 'method;DSC'. Expected a score table, or commas"),
-        ("method,DSC\nx,.5\n ,.6\n", "row 2 has no name in its first field"),
+        ("method|DSC\nx|0.5\n", "the first line is one field, 'method|DSC'. Expected a score table, or commas"),
+        ("method,DSC\nx,.5\n ,.6\n", "line 3 has no name in its first field"),
         ("method,DSC\nx," + "9" * 200_000 + "\n", "is no table in UTF-8 .field larger than field limit"),
         ("DSC,HD95\n.5,3\n", "first column is the metric 'DSC'"),
         ("method,DSC\nx,.5±.1\n", "DSC of 'x' is '.5±.1'; expected a number"),
         ("method,DSC\nx,.5\nx,.6\n", "the method 'x' stands twice"),
         ("method,DSC,DSC\nx,.5,.6\n", "the column 'DSC' stands twice"),
-        ("method,DSC\nx,.5,.6\n", "row 1 has 3 fields, the header has 2"),
+        ("method,DSC\nx,.5,.6\n", "line 2 has 3 fields, the header has 2"),
     ],
 )
 def test_broken_wide_tables(tmp_path, text, message):
@@ -240,3 +249,60 @@ def test_progress_counts_files(tmp_path):
     seen = []
     read_inputs(make_tables(tmp_path, {"x": {"DSC": [1.0]}, "y": {"DSC": [1.0]}}), lambda *done: seen.append(done))
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_data_sets_that_differ_in_their_names_alone_are_refused(tmp_path):
+    paths = [
+        write_scores(tmp_path / "a.csv", {"DSC": [0.9, 0.8]}, method="x", dataset="labels"),
+        write_scores(tmp_path / "b.csv", {"DSC": [0.8, 0.7]}, method="y", dataset="gt"),
+    ]
+    with pytest.raises(TableError, match=r"of 'x' and 'y' have different names.*: labels against gt\. Give both one"):
+        read_inputs(paths)
+
+
+def test_metrics_of_one_method_in_several_files_are_one_method(tmp_path):
+    paths = [
+        write_scores(tmp_path / "dsc.csv", {"DSC": [0.9, 0.8]}, method="x"),
+        write_scores(tmp_path / "ece.csv", {"ECE": [0.1, 0.2]}, method="x"),
+        write_scores(tmp_path / "y.csv", {"DSC": [0.7, 0.7], "ECE": [0.1, 0.2]}, method="y"),
+    ]
+    scores = scores_of(read_inputs(paths))
+    assert scores.methods == ("x", "y")
+    assert scores.values[:, :, 0].tolist() == [[0.9, 0.1], [0.8, 0.2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,DSC\n" + "".join(f"case_{i},.8\n" for i in range(8)), "line 2: 'case_0' in the column 'name' was taken"),
+        ("loss,DSC\na,.7\nscan.nii.gz,.8\n", "line 3: 'scan.nii.gz' in the column 'loss' was taken for a case"),
+    ],
+)
+def test_cases_are_not_ranked_as_methods(tmp_path, text, words):
+    with pytest.raises(TableError, match=words):
+        read_inputs([wide(tmp_path, text)])
+
+
+def test_numbered_methods_are_methods_where_the_header_says_so(tmp_path):
+    text = "method,DSC\n" + "".join(f"net{i},.{i}\n" for i in range(1, 8))
+    assert len(scores_of(read_inputs([wide(tmp_path, text)])).methods) == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["method;DSC;HD95\nx;0,5;3\ny;0,7;4\n", "method\tDSC\tHD95\nx\t.5\t3\ny\t.7\t4\n",
+     "\ufeffmethod,DSC,HD95,,\r\nx,.5,3,,\r\ny,.7,4,,\r\n",
+     'method,DSC,HD95\nx,"0,5",3\nmethod,DSC,HD95\ny,70e-2,"4,0"\n', "method,DSC,HD95\nx,50,3\ny,70,4\n"],
+)  # fmt: skip
+def test_what_is_unambiguous_is_read(tmp_path, text):
+    (tmp_path / "wide.csv").write_bytes(text.encode())
+    scores = scores_of(read_inputs([tmp_path / "wide.csv"]))
+    assert scores.values[0].tolist() == [[0.5, 0.7], [3, 4]]
+
+
+def test_metrics_that_nobody_asked_to_leave_out_are_named(tmp_path):
+    paths = make_tables(tmp_path, {"x": {"DSC": [0.9], "Brier": [0.2], "NLL": [0.3]}})
+    tables = read_inputs(paths)
+    (note,) = left_out_metrics(tables, choose_metrics(tables, ""), "")
+    assert note.startswith("Ranked by DSC alone; also held: Brier, NLL ")
+    assert left_out_metrics(tables, ("DSC",), "DSC") == ()
