@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from calibeval.errors import UsageError
 
@@ -19,6 +20,40 @@ def some_of(names: Iterable[str], most: int = 3) -> str:
     """The first few names, and dots when there are more."""
     listed = list(names)
     return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
+class Alike(NamedTuple):
+    """Messages of one cause.
+
+    Attributes:
+        cases: that have it.
+        messages: of each.
+    """
+
+    cases: list[str]
+    messages: list[str]
+
+    @property
+    def where(self) -> str:
+        """One case by its name, several by their number and the first names."""
+        n = len(self.cases)
+        return self.cases[0] if n == 1 else f"{count_of(n, 'case')} ({some_of(self.cases)})"
+
+
+def group_alike(messages: Iterable[tuple[str, str]]) -> list[Alike]:
+    """Put (case, message) pairs together where only the case, its files or numbers differ, in order of appearance."""
+    groups: dict[str, Alike] = {}
+    for case, message in messages:
+        group = groups.setdefault(_cause(message, case), Alike([], []))
+        group.cases.append(case)
+        group.messages.append(message)
+    return list(groups.values())
+
+
+def _cause(message: str, case: str) -> str:
+    """A message without what differs from case to case."""
+    bare = re.sub(rf"(?<!\w){re.escape(case)}(?!\w)", "", message)
+    return re.sub(r"\d+", "#", re.sub(r"\S*/\S*", "FILE", bare))
 
 
 def missing_rule(word: str) -> str:

@@ -9,14 +9,20 @@ from rich.console import Console
 from calibeval.cli.console import make_console
 from calibeval.errors import CalibevalError
 from calibeval.io.cases import describe_case
+from calibeval.scoring.plan import settle_job
+from calibeval.wording import count_of, group_alike
 
 if TYPE_CHECKING:
     from calibeval.scoring.plan import ScoreJob
 
 
+_ITSELF = "; --dry-run shows the pairing."
+
+
 def print_plan(job: ScoreJob, console: Console | None = None) -> int:
     """Print the plan; the exit code is 3 when some case would fail."""
     console = console or make_console()
+    job = settle_job(job)
     names = ", ".join(job.scheme.names) or "as many as the files hold"
     console.print(f"classes: {names} (from {job.scheme.source})")
     if job.scheme.regions:
@@ -24,21 +30,30 @@ def print_plan(job: ScoreJob, console: Console | None = None) -> int:
     console.print(f"signature: {job.signature}")
     for note in job.notes:
         console.print(note)
-    problems = 0
-    for method, pairing in job.pairings.items():
-        console.print(f"\n{method}: {len(pairing.cases)} cases, paired by {_conventions(job, method)}")
-        for paths in pairing.cases:
-            try:
-                lines = describe_case(paths, job.scheme, job.options)
-            except CalibevalError as error:
-                lines = (f"PROBLEM: {error}",)
-                problems += 1
-            console.print(f"  {paths.case}")
-            for line in lines:
-                console.print(f"    {line}")
-        for name in pairing.extra:
-            console.print(f"  {name}: a prediction without a label; not scored")
-    return 3 if problems else 0
+    problems = [_print_method(job, method, console) for method in job.pairings]
+    return 3 if any(problems) else 0
+
+
+def _print_method(job: ScoreJob, method: str, console: Console) -> int:
+    """Print how a method's files would be read, and what stands against it, each cause once; gives their number."""
+    pairing = job.pairings[method]
+    console.print(f"\n{method}: {count_of(len(pairing.cases), 'case')}, paired by {_conventions(job, method)}")
+    problems: dict[str, str] = {}
+    for paths in pairing.cases:
+        try:
+            lines = describe_case(paths, job.scheme, job.options)
+        except CalibevalError as error:
+            problems[paths.case] = str(error)
+            continue
+        console.print(f"  {paths.case}")
+        for line in lines:
+            console.print(f"    {line}")
+    for group in group_alike(problems.items()):
+        console.print(f"  {group.where}")
+        console.print(f"    PROBLEM: {group.messages[0].removesuffix(_ITSELF)}")
+    for name in pairing.extra:
+        console.print(f"  {name}: a prediction without a label; not scored")
+    return len(problems)
 
 
 def _conventions(job: ScoreJob, method: str) -> str:

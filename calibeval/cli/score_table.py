@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from calibeval.cli.console import make_console
 from calibeval.metrics import cautions
 from calibeval.metrics.intervals import LEAST
 from calibeval.summary import SummaryRow, direction, summarise
-from calibeval.wording import count_of
+from calibeval.wording import count_of, group_alike
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
@@ -80,11 +79,8 @@ def _number(value: float) -> str:
 
 def _note_lines(scores: list[MethodScore]) -> list[str]:
     """Each note once, with its number of cases; notes that differ in a number alone count as one."""
-    cases: dict[str, list[str]] = {}
-    for method in scores:
-        for note in (note for notes in method.notes.values() for note in notes):
-            cases.setdefault(re.sub(r"\d+", "#", note), []).append(note)
-    return [_note_line(notes) for notes in cases.values()]
+    notes = [(case, note) for method in scores for case, found in method.notes.items() for note in found]
+    return [_note_line(group.messages) for group in group_alike(notes)]
 
 
 def _note_line(notes: list[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibeval.cli.console import prepare_kernels, progress
+from calibeval.wording import group_alike
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
@@ -52,11 +53,11 @@ def score_and_write(
 
 
 def _print_problems(method: MethodScore, extra: list[str], *, quiet: bool) -> None:
-    listed = list(method.errors.items())
-    for case, error in listed[:MOST_ERRORS]:
-        print(f"calibeval: {method.method}/{case}: {error}", file=sys.stderr)
-    if len(listed) > MOST_ERRORS:
-        more = len(listed) - MOST_ERRORS
+    groups = group_alike(method.errors.items())
+    for group in groups[:MOST_ERRORS]:
+        join = "/" if len(group.cases) == 1 else ": "
+        print(f"calibeval: {method.method}{join}{group.where}: {group.messages[0]}", file=sys.stderr)
+    if more := sum(len(group.cases) for group in groups[MOST_ERRORS:]):
         print(f"calibeval: {method.method}: {more} more cases failed; see the table's notes.", file=sys.stderr)
     if extra and not quiet:
         named = ", ".join(extra[:5]) + (", ..." if len(extra) > 5 else "")

@@ -228,13 +228,16 @@ def _squeeze_spacing(path: Path, spacing: tuple[float, ...], shape: tuple[int, .
 
 
 def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -> tuple[str, ...]:
-    """Say how the files of a case would be read, one line each.
+    """Say how the files of a case would be read, one line each; label values are looked at, probabilities are not.
 
     Raises:
-        InputError: a file that cannot be used, as far as headers tell.
+        InputError: a file that cannot be used.
     """
     reference = open_reference(paths)
     prediction = open_prediction(paths, reference, scheme, options)
+    for file in (reference, prediction.labels):
+        if file is not None:
+            read_labels(file, scheme.with_classes(prediction.classes) if prediction.classes else scheme)
     spacing = find_spacing(reference, prediction.spacing_mm, paths, options)
     shape = " x ".join(str(n) for n in squeezed(reference.shape))
     where = f"spacing {', '.join(f'{length:g}' for length in spacing)} mm" if spacing else "spacing unknown"

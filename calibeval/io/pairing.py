@@ -290,7 +290,7 @@ def _match(found: dict[str, Files], references: dict[str, Path], predictions: Pa
     if not matched:
         raise UsageError(
             f"No prediction fits a label by name.\n  {predictions}: {_some(found)}\n  {labels}: {_some(references)}\n"
-            "Give --pattern (for example '{case}_softmax') or --manifest; --dry-run shows the pairing."
+            "Give --pattern (for example '{case}_softmax') or --manifest."
         )
     return matched
 

@@ -92,7 +92,7 @@ def test_several_channels_of_an_image_beside_an_npz_are_not_taken_for_classes(tm
         (["a.nii.gz"], ["a.nii.gz", "x/a.nii.gz"], ["more than one file for the case a"]),
         (["a_pred.nii.gz", "a_prob.nii.gz"], ["a.nii.gz"], ["a_pred", "a_prob", "labels a in", "--manifest"]),
         (["a.nii.gz"], ["a_seg.nii.gz", "a_gt.nii.gz"], ["a_seg", "a_gt"]),
-        (["x.nii.gz"], ["a.nii.gz"], ["No prediction fits", "x", "a", "--pattern", "--dry-run"]),
+        (["x.nii.gz"], ["a.nii.gz"], ["No prediction fits", "x", "a", "--pattern", "--manifest"]),
     ],
 )
 def test_an_ambiguity_is_an_error_that_lists_both_sides(preds, labels, named, tmp_path):
