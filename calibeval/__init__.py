@@ -18,6 +18,7 @@ from calibeval._version import __version__
 _HOMES = {
     "METRICS": "calibeval.metrics",
     "PROTOCOLS": "calibeval.protocol",
+    "calibration_test": "calibeval.metrics.calibration_test",
     "make_protocol": "calibeval.protocol",
     "mean_interval": "calibeval.metrics.intervals",
     "read_table": "calibeval.table",
@@ -28,6 +29,7 @@ __all__ = [
     "METRICS",
     "PROTOCOLS",
     "__version__",
+    "calibration_test",
     "make_protocol",
     "mean_interval",
     "read_table",

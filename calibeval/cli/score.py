@@ -13,6 +13,7 @@ from calibeval.cli.console import INTERRUPTED
 from calibeval.cli.options import DryRun, Quiet, Workers, takes_score_options
 
 if TYPE_CHECKING:
+    from calibeval.protocol import Protocol
     from calibeval.scoring.job import MethodScore
     from calibeval.scoring.plan import ScoreJob
     from calibeval.scoring.shards import ShardStore
@@ -83,7 +84,7 @@ def _run(job: ScoreJob, out: Path | None, workers: int | None, *, resume: bool, 
         return INTERRUPTED
     scored = any(method.bins for method in scores)
     if as_json:
-        _print_json(scores, paths)
+        _print_json(scores, paths, job.protocol)
     elif not quiet and scored:
         from calibeval.cli.score_table import print_scores
 
@@ -102,8 +103,9 @@ def _drop_shards(stores: dict[str, ShardStore], *, quiet: bool) -> None:
             store.remove()
 
 
-def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
+def _print_json(scores: list[MethodScore], paths: dict[str, Path], protocol: Protocol) -> None:
     from calibeval.metrics import cautions
+    from calibeval.metrics.calibration_test import calibration_test
     from calibeval.summary import as_json, summarise
 
     said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
@@ -113,6 +115,7 @@ def _print_json(scores: list[MethodScore], paths: dict[str, Path]) -> None:
             "table": str(paths[method.method]),
             "signature": method.signature,
             "metrics": as_json(summarise(method.rows, by_class=True)),
+            "calibration_test": calibration_test(method.bins, protocol)._asdict(),
             "errors": method.errors,
             "notes": method.notes,
         }
