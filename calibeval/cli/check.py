@@ -13,6 +13,7 @@ import typer
 
 from calibeval.cli.options import Quiet, Workers
 from calibeval.errors import UsageError
+from calibeval.files import check_writable
 
 if TYPE_CHECKING:
     from calibeval.gates.policy import Policy
@@ -118,6 +119,7 @@ def check(
         _write_draft(inputs, (out or [gates or Path("gates.toml")])[0], method, force=force)
         return
     formats = {path: format_of(path) for path in out or []}
+    check_writable([*formats, *([table] if table else [])])
     if "junit" in (format_, *formats.values()):
         check_junit()
     policy, notes = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
@@ -164,6 +166,8 @@ def _refuse_contradictions(
         raise UsageError(f"{', '.join(given)} belongs to predictions, and {inputs.results} is a table of results.")
     if init and not inputs.is_table:
         raise UsageError(f"--init drafts gates from a results table (.csv), not from {inputs.results}. Score it first.")
+    if inputs.is_table and not inputs.results.exists():
+        raise UsageError(f"{inputs.results}: cannot be read (no such file).")
     if margins and inputs.baseline is None:
         raise UsageError("--margin says how much worse than a baseline a metric may be: give --baseline MAIN.csv.")
 

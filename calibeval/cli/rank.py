@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calibeval.errors import UsageError
+from calibeval.files import check_writable
 
 if TYPE_CHECKING:
-    from calibeval.ranking.analysis import Progress
+    from calibeval.ranking.analysis import StepProgress
 
 _BY_SUFFIX = {".csv": "csv", ".json": "json", ".tex": "latex", ".md": "markdown", ".txt": "table"}
 _FORMATS = ("table", "csv", "json", "latex", "markdown")
@@ -46,7 +47,8 @@ Direction = Annotated[
 Missing = Annotated[
     str,
     typer.Option(
-        help="Where methods differ in cases: error, worst (a gap ranks last) or drop (the case leaves for all methods)."
+        metavar="error|worst|drop",
+        help="Where methods differ in cases: worst ranks a gap last, drop leaves the case out for all methods.",
     ),
 ]
 Empty = Annotated[
@@ -79,7 +81,9 @@ Seed = Annotated[int, typer.Option(help="Seed of draws and sampled permutations.
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Write here, not to stdout; .csv, .json, .tex, .md or .txt chooses the format unless --format does."
+        "-o",
+        "--out",
+        help="Write here, not to stdout; .csv, .json, .tex, .md or .txt chooses the format unless --format does.",
     ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table, csv, json, latex or markdown. Default: table.")]
@@ -118,6 +122,7 @@ def rank(
 
     chosen = _chosen_format(format_, json, out)
     _check_plots(plot or [])
+    check_writable([*(plot or []), *([out] if out else [])])
     options: dict[str, Any] = {
         "metrics": metrics,
         "direction": tuple(_direction(text) for text in direction or ()),
@@ -193,7 +198,7 @@ def _write(ranking: Any, chosen: str, out: Path | None) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress | None]:
+def _progress() -> Iterator[StepProgress | None]:
     """Give a progress callback that draws a bar on stderr, if that is a terminal, once a second has passed."""
     from rich.console import Console
     from rich.progress import Progress as Bar

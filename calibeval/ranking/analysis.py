@@ -20,7 +20,7 @@ from calibeval.ranking.inputs import Tables, differing, read_inputs, refuse_uneq
 from calibeval.ranking.limits import notes_of, printed_ranks_notes, warnings_of
 from calibeval.ranking.posthoc import against_control, posthoc_tests
 from calibeval.ranking.result import Comparison, Ranking, RankSettings
-from calibeval.ranking.schemes import MeanRanks, Plan, Tick, bootstrap_draws, make_blocks, mean_ranks
+from calibeval.ranking.schemes import MeanRanks, OrderRule, Tick, bootstrap_draws, make_blocks, mean_ranks
 from calibeval.ranking.scores import (
     Scores,
     choose_directions,
@@ -41,11 +41,11 @@ from calibeval.ranking.stability import (
 from calibeval.ranking.verdict import verdict_of
 from calibeval.signature import Signature
 
-Progress = Callable[[str, int, int], None]  # step, done, in all
+StepProgress = Callable[[str, int, int], None]  # step, done, in all
 
 
 def rank_tables(
-    paths: Sequence[Path], settings: RankSettings | None = None, progress: Progress | None = None
+    paths: Sequence[Path], settings: RankSettings | None = None, progress: StepProgress | None = None
 ) -> Ranking:  # fmt: skip
     """Rank the methods of score tables or wide CSVs.
 
@@ -123,8 +123,8 @@ def _analyse(
     )
 
 
-def _plan(settings: RankSettings) -> Plan:
-    return Plan(settings.scheme, settings.blocks or "case", settings.alpha)
+def _plan(settings: RankSettings) -> OrderRule:
+    return OrderRule(settings.scheme, settings.blocks or "case", settings.alpha)
 
 
 def _orders(
@@ -234,7 +234,7 @@ def _order_of(tables: Tables, ranking: Ranking, metrics: tuple[str, ...], kind: 
     return compare_orders((kind, name), ranking.overall.mean_rank, means, ranking.methods)
 
 
-def _ticker(progress: Progress | None) -> Callable[[str], Tick]:
+def _ticker(progress: StepProgress | None) -> Callable[[str], Tick]:
     """Bind a step's name to the progress callback."""
 
     def bind(step: str) -> Tick:

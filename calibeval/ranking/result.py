@@ -21,14 +21,16 @@ from calibeval.ranking.schemes import BlockKind, Scheme
 from calibeval.ranking.scores import Array, Better, Scores
 from calibeval.ranking.stability import Alternative, Effect, Order
 from calibeval.signature import Signature
+from calibeval.wording import MISSING_RULES, missing_rule
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "blocks": ("case", "metric", None),
     "scheme": ("rank-then-aggregate", "aggregate-then-rank", "test"),
-    "missing": ("worst", "drop", "error"),
+    "missing": MISSING_RULES,
     "empty": (*EMPTY_RULES, None),
     "posthoc": POSTHOC,
 }
+_MOST_DRAWS = 1_000_000  # more change nothing that anybody could see
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class RankSettings:
     seed: int = SEED
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", missing_rule(self.missing))
         for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in known:
@@ -74,6 +77,8 @@ class RankSettings:
             raise UsageError(f"--alpha must lie between 0 and 1, not {self.alpha:g}.")
         if self.bootstrap < 0 or self.seed < 0:
             raise UsageError("--bootstrap and --seed must be zero or more.")
+        if self.bootstrap > _MOST_DRAWS:
+            raise UsageError(f"--bootstrap must be at most {_MOST_DRAWS:,}, not {self.bootstrap:,}.")
         for name, least in self.min_effect:
             if not 0 <= least < math.inf:
                 raise UsageError(f"--min-effect {name}={least:g}: expected a difference of 0 or more, in its unit.")

@@ -38,7 +38,7 @@ Tick = Callable[[int, int], None]
 _CHUNK = 20_000_000  # elements of the largest intermediate array
 
 
-class Plan(NamedTuple):
+class OrderRule(NamedTuple):
     """How an order is made.
 
     Attributes:
@@ -65,7 +65,7 @@ class MeanRanks(NamedTuple):
 
 
 def mean_ranks(
-    design: Design, plan: Plan, draws: NDArray[np.intp] | None = None, tick: Tick | None = None
+    design: Design, plan: OrderRule, draws: NDArray[np.intp] | None = None, tick: Tick | None = None
 ) -> MeanRanks:
     """Mean ranks of the methods.
 
@@ -79,7 +79,7 @@ def mean_ranks(
     return MeanRanks(round_means(found.overall), round_means(found.per_metric))
 
 
-def _mean_ranks(design: Design, plan: Plan, draws: NDArray[np.intp] | None, tick: Tick | None) -> MeanRanks:
+def _mean_ranks(design: Design, plan: OrderRule, draws: NDArray[np.intp] | None, tick: Tick | None) -> MeanRanks:
     if plan.scheme == "test":
         return _tested(design, plan, draws, tick)
     if draws is None:
@@ -123,7 +123,7 @@ def places(means: Array) -> NDArray[np.intp]:
     return rankdata(rounded, method="min", axis=-1).astype(np.intp)
 
 
-def _weighted(design: Design, plan: Plan, weights: Array) -> MeanRanks:
+def _weighted(design: Design, plan: OrderRule, weights: Array) -> MeanRanks:
     if plan.scheme == "aggregate-then-rank":
         ranked = _ranked(weighted_means(design, weights))
         return MeanRanks(_mean_over(ranked, (1,)), ranked)
@@ -168,7 +168,7 @@ def _mean_over(values: Array, axes: tuple[int, ...]) -> Array:
         return np.asarray(np.nansum(values, axis=axes) / known)
 
 
-def _tested(design: Design, plan: Plan, draws: NDArray[np.intp] | None, tick: Tick | None) -> MeanRanks:
+def _tested(design: Design, plan: OrderRule, draws: NDArray[np.intp] | None, tick: Tick | None) -> MeanRanks:
     """The scheme `test`: the same tests for the data and for each draw."""
     if draws is None:
         blocks = [make_blocks(one_metric(design, j), plan.kind) for j in range(len(design.metrics))]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from calibeval.metrics.intervals import mean_interval
 from calibeval.ranking.design import Design, drop_method, keep_metrics, take_units
 from calibeval.ranking.posthoc import critical_difference
-from calibeval.ranking.schemes import Plan, Tick, make_blocks, mean_ranks, places
+from calibeval.ranking.schemes import OrderRule, Tick, make_blocks, mean_ranks, places
 from calibeval.ranking.scores import Array, Better
 
 
@@ -126,7 +126,7 @@ def paired_effects(design: Design, better: Sequence[Better], alpha: float) -> li
     return effects
 
 
-def leave_one_out(design: Design, full: Array, plan: Plan, tick: Tick) -> Iterator[Alternative]:
+def leave_one_out(design: Design, full: Array, plan: OrderRule, tick: Tick) -> Iterator[Alternative]:
     """The order without each metric, each data set and each method; nothing where only one or two are there."""
     if len(design.metrics) > 1:
         for j, metric in enumerate(design.metrics):
@@ -146,12 +146,12 @@ def compare_orders(name: tuple[str, str], full: Array, means: Array, methods: Se
     return Alternative(*name, float(kendall_tau(full, means[None])[0]), first)
 
 
-def _rest_order(kind: str, name: str, full: Array, rest: Design, plan: Plan) -> Iterator[Alternative]:
+def _rest_order(kind: str, name: str, full: Array, rest: Design, plan: OrderRule) -> Iterator[Alternative]:
     if rest.complete.any():
         yield compare_orders((kind, name), full, mean_ranks(rest, plan).overall[0], rest.methods)
 
 
-def _without_methods(design: Design, full: Array, plan: Plan, tick: Tick) -> Iterator[Alternative]:
+def _without_methods(design: Design, full: Array, plan: OrderRule, tick: Tick) -> Iterator[Alternative]:
     k = len(design.methods)
     decided = _nemenyi_decisions(design, plan)
     for j, method in enumerate(design.methods):
@@ -165,7 +165,7 @@ def _without_methods(design: Design, full: Array, plan: Plan, tick: Tick) -> Ite
         tick(j + 1, k)
 
 
-def _nemenyi_decisions(design: Design, plan: Plan) -> NDArray[np.bool_]:
+def _nemenyi_decisions(design: Design, plan: OrderRule) -> NDArray[np.bool_]:
     scores = make_blocks(design, plan.kind).scores
     means = scores.mean(axis=0)
     return np.asarray(np.abs(means[:, None] - means) > critical_difference(scores.shape[1], len(scores), plan.alpha))

@@ -414,3 +414,13 @@ def test_the_action_runs_as_on_github(table, tmp_path, bound, code):
     assert ("::error title=calibeval%3A gate failed::" in done.stdout) == bool(code)
     assert (tmp_path / "summary.md").read_text(encoding="utf-8").count("not worse by more than 0.02") == 1
     assert (tmp_path / "out.xml").read_text(encoding="utf-8").count("<testcase ") == 4
+
+
+def test_what_cannot_be_written_is_told_before_the_work(cli, tmp_path):
+    (tmp_path / "results.csv").write_text("no table at all", encoding="utf-8")
+    (tmp_path / "full.json").mkdir()
+    outcome = cli("check", "results.csv", "--gate", "mean(DSC) >= 0.5", "-o", "full.json")
+    assert outcome[:2] == (2, "")
+    assert (
+        outcome.err == "calibeval: full.json: cannot be written to (Is a directory). Choose another file with --out.\n"
+    )

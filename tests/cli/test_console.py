@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from calibeval.errors import UsageError
 from tests import ROOT
 
 TABLE = ROOT / "tests" / "golden" / "sample.csv"
@@ -39,3 +40,27 @@ def test_a_reader_that_leaves_early_changes_no_exit_code(arguments, code):
 def test_output_that_finds_no_room_is_a_message():
     done = shell(f"rank {TABLE} > /dev/full")
     assert (done.returncode, done.stderr) == (2, "calibeval: standard output: No space left on device.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ZeroDivisionError("x"),
+            "unexpected ZeroDivisionError: x. This is a bug; please report it. (test_console.py",
+        ),
+        (MemoryError(), "not enough memory."),
+        (RecursionError("deep"), "unexpected RecursionError: deep."),
+        (OSError(28, "No space left on device", "a.csv"), "a.csv: No space left on device."),
+        (UsageError("Say what."), "Say what."),
+    ],
+)
+def test_whatever_is_raised_is_a_message_and_exit_code_2(error, message, cli, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("calibeval.ranking.rank_tables", fail)
+    outcome = cli("rank", "a.csv")
+    assert outcome[:2] == (2, "")
+    assert outcome.err.startswith(f"calibeval: {message}")
+    assert outcome.err.count("\n") == 1

@@ -121,3 +121,19 @@ def test_a_progress_bar_waits_for_a_terminal(monkeypatch):
     with rank._progress() as progress:
         progress("bootstrap", 1, 2)
         progress("bootstrap", 2, 2)
+
+
+def test_odd_numbers_and_places_are_messages(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for arguments, message in (
+        (["--bootstrap", "1000000000000"], "--bootstrap must be at most 1,000,000, not 1,000,000,000,000."),
+        (["--seed", "-1"], "--bootstrap and --seed must be zero or more."),
+        (["-o", "file/x.csv"], "file: cannot be written to (File exists). Choose another folder with --out."),
+        (["--plot", "file/x.svg"], "file: cannot be written to (File exists). Choose another folder with --out."),
+    ):
+        monkeypatch.setattr("sys.argv", ["calibeval", "rank", "none.csv", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        assert capsys.readouterr().err == f"calibeval: {message}\n"

@@ -8,16 +8,16 @@ from scipy.stats import kendalltau, rankdata
 
 from calibeval.metrics.intervals import mean_interval
 from calibeval.ranking.design import take_units
-from calibeval.ranking.schemes import Plan, bootstrap_draws, draw_counts, mean_ranks, places
+from calibeval.ranking.schemes import OrderRule, bootstrap_draws, draw_counts, mean_ranks, places
 from calibeval.ranking.stability import kendall_tau, leave_one_out, make_order, paired_effects
 from tests.ranking.helpers import design_of
 
-CASE = Plan("rank-then-aggregate", "case", 0.05)
+CASE = OrderRule("rank-then-aggregate", "case", 0.05)
 PLANS = [
     CASE,
-    Plan("rank-then-aggregate", "metric", 0.05),
-    Plan("aggregate-then-rank", "case", 0.05),
-    Plan("test", "case", 0.05),
+    OrderRule("rank-then-aggregate", "metric", 0.05),
+    OrderRule("aggregate-then-rank", "case", 0.05),
+    OrderRule("test", "case", 0.05),
 ]
 
 
@@ -33,14 +33,14 @@ def test_the_two_orders_of_ranking_and_averaging_differ():
     values = np.array([[[1, 2]], [[1, 2]], [[100, 1]]], dtype=float)
     design = design_of(values)
     assert mean_ranks(design, CASE).overall[0].argmin() == 0
-    assert mean_ranks(design, Plan("aggregate-then-rank", "case", 0.05)).overall[0].tolist() == [2, 1]
+    assert mean_ranks(design, OrderRule("aggregate-then-rank", "case", 0.05)).overall[0].tolist() == [2, 1]
 
 
 def test_significance_counts_rank_the_clear_winner_first():
     values = np.tile(np.array([1.0, 0.0, 1.0]), (30, 2, 1))
     values[::2, :, 2] += 0.1  # now better, now worse than the first, by the same amount
     values[1::2, :, 2] -= 0.1
-    found = mean_ranks(design_of(values), Plan("test", "case", 0.05))
+    found = mean_ranks(design_of(values), OrderRule("test", "case", 0.05))
     assert found.overall[0].tolist() == [2.5, 1, 2.5]
 
 
