@@ -9,6 +9,7 @@ therefore left to ISA-L.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import zipfile
@@ -56,6 +57,24 @@ def open_gzip(path: Path, expected: int) -> BinaryIO:
 def open_deflated(path: Path, start: int, size: int, window: int, crc: int | None) -> BinaryIO:
     """Open a deflate stream of so many bytes inside a file; see `stored.deflated`."""
     return cast("BinaryIO", io.BufferedReader(_Deflated(path, start, size, window, crc), _BUFFER))
+
+
+def open_bzip2(path: Path, start: int) -> BinaryIO:
+    """Open a bzip2 stream that runs to the end of a file; each of its blocks has a checksum."""
+    return cast("BinaryIO", _Bzip2(path, start))
+
+
+class _Bzip2(bz2.BZ2File):
+    """A bzip2 stream that closes its file."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._source = path.open("rb")
+        self._source.seek(start)
+        super().__init__(self._source)
+
+    def close(self) -> None:
+        super().close()
+        self._source.close()
 
 
 class _Deflated(io.RawIOBase):

@@ -7,18 +7,17 @@ hold, however well it is compressed, is refused when it is opened, before anythi
 
 from __future__ import annotations
 
-import bz2
 import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from calibeval.errors import BrokenFileError
 from calibeval.io.array_file import AGAIN, Array, ArrayFile, check_memory
-from calibeval.io.gzipped import open_deflated, open_gzip
+from calibeval.io.gzipped import open_bzip2, open_deflated, open_gzip
 
 PADDING = 512
 _SHORT = "it is shorter than its header says"
@@ -69,13 +68,7 @@ def deflated(path: Path, start: int, size: int, window: int, *, skip: int = 0, c
 
 def bzipped(path: Path, start: int, *, skip: int = 0) -> Bytes:
     """A bzip2 stream from `start` to the end of a file."""
-
-    def stream() -> BinaryIO:
-        file = path.open("rb")
-        file.seek(start)
-        return cast("BinaryIO", bz2.BZ2File(file))
-
-    return Bytes(path, start, stream, skip)
+    return Bytes(path, start, lambda: open_bzip2(path, start), skip)
 
 
 def open_stored(
