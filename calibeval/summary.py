@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from calibeval.escape import finite
 from calibeval.metrics import METRICS
 from calibeval.metrics.intervals import mean_interval
 from calibeval.table import ALL, MEAN, POOLED, Row
@@ -94,12 +95,7 @@ def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row],
 
 def as_json(rows: Iterable[SummaryRow]) -> list[dict[str, Any]]:
     """Summary rows as JSON objects; what is undefined is null, never NaN."""
-    return [{key: finite(value) for key, value in row._asdict().items()} for row in rows]
-
-
-def finite(value: Any) -> Any:
-    """The value, or None where JSON has no number for it."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return [finite(row._asdict()) for row in rows]
 
 
 def direction(metric: str) -> str:

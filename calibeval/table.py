@@ -16,11 +16,11 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from calibeval import escape
 from calibeval._version import __version__
 from calibeval.delimited import NO_NUMBER, Sheet, read_frame, read_sheet, to_number
 from calibeval.errors import TableError
@@ -41,7 +41,6 @@ ALL = "all"  # class name of numbers over all classes
 _ABOUT = "about"
 _COMMENTS = ("# calibeval ", "# signature: ", "# command: ", "# note: ")  # of 0.1
 _NUMBERS = ("value", "diagonal")
-_FORMULA = re.compile(r"'*[=+\-@]")  # how a cell begins that a spreadsheet would compute, apostrophes apart
 _DIAGONAL = r"diagonal_mm=([0-9.eE+-]+)"  # in the notes of tables of 0.1
 
 
@@ -167,9 +166,7 @@ def _field(value: str | float) -> str:
     """Render one CSV field; '#' is quoted too, since some readers take a bare one for a comment."""
     if not isinstance(value, str):
         return "" if math.isnan(value) else repr(float(value))
-    text = " ".join(value.split())
-    if _FORMULA.match(text):
-        text = f"'{text}"
+    text = escape.cell(" ".join(value.split()))
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',;"#') else text
 
 
@@ -219,8 +216,8 @@ def _typed(sheet: Sheet, frame: pd.DataFrame) -> pd.DataFrame:
     for name in frame.columns:
         if name in _NUMBERS:
             frame[name] = _numbers(sheet, frame[name])
-        elif frame[name].str.startswith("'").any():
-            frame[name] = frame[name].str.replace(r"^'('*[=+\-@])", r"\1", regex=True)
+        else:
+            frame[name] = escape.uncell(frame[name])
     unknown = ~frame["status"].isin(STATUSES)
     if unknown.any():
         line, status = frame.index[unknown][0], frame["status"][unknown].iloc[0]

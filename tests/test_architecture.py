@@ -25,7 +25,7 @@ FLOORS = (
     ("case_table",),
     ("planes", "protocol", "files", "machine", "delimited"),
     ("signature",),
-    ("errors", "wording", "_version"),
+    ("errors", "wording", "escape", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
 HEAVY = ("torch", "matplotlib", "numba", "scipy", "SimpleITK", "pandas", "nibabel", "monai")

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from calibeval._version import __version__
+from calibeval.escape import log, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,14 +50,32 @@ class _Outlet(io.FileIO):
             raise
 
 
+class _Screen(io.TextIOWrapper):
+    """A text stream on which names of files move no cursor; on stderr, where CI servers look too, give no commands."""
+
+    def write(self, text: str) -> int:
+        super().write(terminal(text))
+        return len(text)
+
+
+class _LogScreen(_Screen):
+    def write(self, text: str) -> int:
+        return super().write(log(text))
+
+
 def prepare_streams() -> None:
-    """Let a reader of a pipe leave early, and a terminal that knows no arrows get question marks."""
+    """Let a reader of a pipe leave early, a terminal that knows no arrows get question marks, and names do nothing.
+
+    Progress bars, which move the cursor, write to `sys.__stderr__`.
+    """
     stdout = sys.__stdout__
     if stdout is not None and sys.stdout is stdout:
         outlet = io.BufferedWriter(_Outlet(stdout.fileno(), "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(outlet, stdout.encoding, errors="replace", line_buffering=stdout.isatty())
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="replace")
+        sys.stdout = _Screen(outlet, stdout.encoding, errors="replace", line_buffering=stdout.isatty())
+    stderr = sys.__stderr__
+    if stderr is not None and sys.stderr is stderr:
+        outlet = io.BufferedWriter(io.FileIO(stderr.fileno(), "w", closefd=False))
+        sys.stderr = _LogScreen(outlet, stderr.encoding, errors="replace", line_buffering=True)
 
 
 def make_console() -> Console:
@@ -69,19 +88,25 @@ def make_console() -> Console:
     return console
 
 
+def bar_console() -> Console:
+    """Where progress bars are drawn."""
+    from rich.console import Console
+
+    return Console(file=sys.__stderr__)
+
+
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """A progress bar on stderr when that is a terminal; gives a function that counts one and shows its name."""
     if quiet or not (sys.stderr and sys.stderr.isatty()):
         yield lambda _name: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=bar_console(), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda name: bar.update(task, advance=1, description=f"{what} {name}")
+        yield lambda name: bar.update(task, advance=1, description=f"{what} {terminal(name)}")
 
 
 def prepare_kernels(job: ScoreJob, workers: int | None) -> None:

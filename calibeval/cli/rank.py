@@ -200,10 +200,11 @@ def _write(ranking: Any, chosen: str, out: Path | None) -> None:
 @contextmanager
 def _progress() -> Iterator[StepProgress | None]:
     """Give a progress callback that draws a bar on stderr, if that is a terminal, once a second has passed."""
-    from rich.console import Console
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    from calibeval.cli.console import bar_console
+
+    console = bar_console()
     if not console.is_terminal:
         yield None
         return

@@ -262,12 +262,12 @@ def _score(job: ScoreJob, table: Path) -> bool:
 @contextmanager
 def _watching(config: TrainConfig, *, quiet: bool) -> Iterator[Watcher]:
     """A progress bar on a terminal, else a line an epoch; the first Ctrl-C asks the run to stop after its step."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from calibeval.cli.console import bar_console
     from calibeval.train.fit import Watcher
 
-    console = Console(stderr=True)
+    console = bar_console()
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:

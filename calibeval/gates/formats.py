@@ -11,8 +11,8 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from calibeval import escape
 from calibeval._version import __version__
 from calibeval.errors import UsageError
 from calibeval.gates.junit import as_junit
@@ -60,27 +60,30 @@ def _explanations(outcome: Outcome, report: Report) -> Iterator[str]:
 def as_markdown(report: Report) -> str:
     """A table of the outcomes, then the cases and files behind them."""
     lines = [
-        f"### calibeval check: {_escape(verdict(report))}",
+        f"### calibeval check: {escape.markdown(verdict(report))}",
         "",
-        _escape(_subject(report)),
+        escape.markdown(_subject(report)),
         "",
         "| | check | found |",
         "|---|---|---|",
     ]
-    lines += [f"| {_SIGNS[o.status]} {o.status} | {_escape(o.name)} | {_escape(o.message)} |" for o in report.outcomes]
+    lines += [
+        f"| {_SIGNS[o.status]} {o.status} | {escape.markdown(o.name)} | {escape.markdown(o.message)} |"
+        for o in report.outcomes
+    ]
     explained = [outcome for outcome in report.outcomes if outcome.cases]
     if explained:
         lines += ["", "| check | case | value | baseline |", "|---|---|---|---|"]
     for outcome in explained:
-        lines += [f"| {_escape(outcome.name)} | {' | '.join(_case_cells(case))} |" for case in outcome.cases]
+        lines += [f"| {escape.markdown(outcome.name)} | {' | '.join(_case_cells(case))} |" for case in outcome.cases]
     if report.findings:
         lines += ["", "| file | rule | problem | advice |", "|---|---|---|---|"]
     for finding in report.findings:
         cells = (finding.file, f"{finding.rule} ({finding.severity})", finding.problem, finding.advice)
-        lines.append(f"| {' | '.join(_escape(cell) for cell in cells)} |")
-    lines += [f"\n{_escape(note)}" for note in report.notes]
+        lines.append(f"| {' | '.join(escape.markdown(cell) for cell in cells)} |")
+    lines += [f"\n{escape.markdown(note)}" for note in report.notes]
     if report.signature:
-        lines += ["", f"<sub>calibeval {__version__}, {_escape(report.signature)}</sub>"]
+        lines += ["", f"<sub>calibeval {__version__}, {escape.markdown(report.signature)}</sub>"]
     return "\n".join(lines) + "\n"
 
 
@@ -93,16 +96,18 @@ def as_json(report: Report) -> str:
         "signature": report.signature,
         "exit_code": report.exit_code,
         "verdict": verdict(report),
-        "outcomes": [_outcome_json(outcome) for outcome in report.outcomes],
+        "outcomes": [
+            {**outcome._asdict(), "cases": [case._asdict() for case in outcome.cases]} for outcome in report.outcomes
+        ],
         "findings": [finding._asdict() for finding in report.findings],
         "notes": list(report.notes),
     }
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(escape.finite(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def as_github(report: Report) -> str:
     """The text, then workflow commands that GitHub turns into annotations: one for each outcome that is not passed."""
-    return as_text(report) + "".join(f"{line}\n" for line in _annotations(report))
+    return escape.log(as_text(report)) + "".join(f"{line}\n" for line in _annotations(report))
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -174,28 +179,9 @@ def _subject(report: Report) -> str:
 
 
 def _case_cells(case: CaseValue) -> Iterator[str]:
-    yield _escape(case.case)
-    yield _escape(" ".join(filter(None, ("" if math.isnan(case.value) else f"{case.value:.4g}", case.note))))
+    yield escape.markdown(case.case)
+    yield escape.markdown(" ".join(filter(None, ("" if math.isnan(case.value) else f"{case.value:.4g}", case.note))))
     yield "" if math.isnan(case.before) else f"{case.before:.4g}"
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, in a table's cell too."""
-    for mark in "\\|<&`*_~[":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.split())
-
-
-def _outcome_json(outcome: Outcome) -> dict[str, Any]:
-    fields = _finite(outcome._asdict())
-    fields["cases"] = [_finite(case._asdict()) for case in outcome.cases]
-    return fields
-
-
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in fields.items()
-    }
 
 
 def _annotations(report: Report) -> Iterator[str]:
@@ -212,6 +198,6 @@ def _annotations(report: Report) -> Iterator[str]:
 
 def _annotation(level: str, title: str, message: str) -> str:
     """A workflow command; what would end a property or the command is escaped."""
-    data = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    data = escape.log(message).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     property_ = title.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return f"::{level} title={property_.replace(':', '%3A').replace(',', '%2C')}::{data}"

@@ -7,13 +7,11 @@ as the test's output. There are no times in it: equal results give equal bytes.
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
+from calibeval import escape
 from calibeval.errors import MissingExtraError
 from calibeval.gates.report import Finding, Outcome, Report, findings_of
-
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML cannot hold
 
 
 def check_junit() -> None:
@@ -49,8 +47,8 @@ def as_junit(report: Report) -> str:
 def _test_case(outcome: Outcome, findings: tuple[Finding, ...]) -> Any:
     from junitparser import Error, Failure, Skipped, TestCase
 
-    case = TestCase(_clean(outcome.name), f"calibeval.{outcome.kind}", 0)
-    message, text = _clean(outcome.message), _clean(_details(outcome, findings))
+    case = TestCase(escape.xml(outcome.name), f"calibeval.{outcome.kind}", 0)
+    message, text = escape.xml(outcome.message), escape.xml(_details(outcome, findings))
     kinds = {"failed": Failure, "error": Error, "incomplete": Error, "skipped": Skipped}
     if outcome.status in kinds:
         result = kinds[outcome.status](message, outcome.status)
@@ -70,7 +68,3 @@ def _details(outcome: Outcome, findings: tuple[Finding, ...]) -> str:
         lines.append(f"{case.case}{value}{before} {case.note}".rstrip())
     lines += [f"{f.file}: {f.problem} {f.advice}".rstrip() for f in findings_of(outcome, findings)]
     return "\n".join(lines)
-
-
-def _clean(text: str) -> str:
-    return _FORBIDDEN.sub("\ufffd", text)

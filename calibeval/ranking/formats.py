@@ -9,6 +9,7 @@ import math
 import textwrap
 from collections.abc import Callable
 
+from calibeval import escape
 from calibeval._version import __version__
 from calibeval.ranking.result import Ranking
 from calibeval.ranking.words import p_text, rank_text, test_name, units_text
@@ -23,7 +24,6 @@ _LATEX = {mark: "\\" + mark for mark in "&%$#_{}"} | {
         "\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar",
     }.items()
 }  # fmt: skip
-_MARKDOWN = str.maketrans({mark: "\\" + mark for mark in "\\|<&`*_~[$"})
 
 
 def to_json(ranking: Ranking) -> str:
@@ -34,17 +34,15 @@ def to_json(ranking: Ranking) -> str:
 def to_csv(ranking: Ranking) -> str:
     """A row a method, in full precision, with mean ranks and places and the mean rank in each metric."""
     text = io.StringIO()
-    text.write(f"# calibeval {__version__}\n")
-    if ranking.signature:
-        text.write(f"# signature: {ranking.signature}\n")
     writer = csv.writer(text, lineterminator="\n")
     names = ["method", "rank", "mean_rank", "mean_rank_low", "mean_rank_high", "rank_low", "rank_high", "p_first"]
-    writer.writerow([*names, *(f"mean_rank_{metric}" for metric in ranking.per_metric)])
-    order = ranking.overall
+    writer.writerow([*names, *(f"mean_rank_{metric}" for metric in ranking.per_metric), "about"])
+    order, last = ranking.overall, f"calibeval {__version__} {ranking.signature}".rstrip()
     for i in ranking.best_first():
         numbers = (order.mean_rank[i], *order.mean_interval[:, i], *order.rank_interval[:, i], order.p_first[i])
         metrics = (of_metric.mean_rank[i] for of_metric in ranking.per_metric.values())
-        writer.writerow([ranking.methods[i], order.rank[i], *map(_exact, (*numbers, *metrics))])
+        writer.writerow([escape.cell(ranking.methods[i]), order.rank[i], *map(_exact, (*numbers, *metrics)), last])
+        last = ""
     return text.getvalue()
 
 
@@ -53,9 +51,9 @@ def to_markdown(ranking: Ranking) -> str:
     header, rows = table_cells(ranking)
     lines = [_markdown_row(header), "|" + "---|" * len(header)]
     lines += [_markdown_row(row) for row in rows]
-    lines += ["", *(_markdown(line) + "  " for line in test_lines(ranking)), ""]
+    lines += ["", *(escape.markdown(line) + "  " for line in test_lines(ranking)), ""]
     for title, texts in remarks(ranking, ranking.notes):
-        lines += [f"**{title}**", "", *(f"- {_markdown(text)}" for text in texts), ""]
+        lines += [f"**{title}**", "", *(f"- {escape.markdown(text)}" for text in texts), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -197,12 +195,7 @@ def _exact(value: float) -> str:
 
 
 def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(map(_markdown, cells)) + " |"
-
-
-def _markdown(text: str) -> str:
-    """Text that Markdown shows as it is, in a table's cell too."""
-    return text.translate(_MARKDOWN)
+    return "| " + " | ".join(map(escape.markdown, cells)) + " |"
 
 
 def _latex_row(cells: list[str]) -> str:

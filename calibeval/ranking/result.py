@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from calibeval._version import __version__
 from calibeval.errors import UsageError
+from calibeval.escape import finite
 from calibeval.metrics.intervals import SEED
 from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.claims import Claims, gains_of, least_differences, pair_claims
@@ -210,7 +211,7 @@ class Ranking:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
-        return {key: _without_nan(value) for key, value in document.items()}
+        return {key: finite(value) for key, value in document.items()}
 
     def _design_dict(self) -> dict[str, Any]:
         settings = self.settings
@@ -297,12 +298,3 @@ def _alternative_dict(alternative: Alternative) -> dict[str, Any]:
 
 def _whole(place: float) -> int | None:
     return None if math.isnan(place) else int(place)
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace NaN and infinity by None, in containers too."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

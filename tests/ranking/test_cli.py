@@ -70,7 +70,7 @@ def test_out_and_plots(run, paths, tmp_path):
 
 def test_the_suffix_chooses_the_format_in_capitals_too(run, paths, tmp_path):
     run(*paths, "--out", tmp_path / "r.CSV")
-    assert (tmp_path / "r.CSV").read_text().startswith("# calibeval")
+    assert (tmp_path / "r.CSV").read_text().startswith("method,rank,")
 
 
 def test_errors_name_file_and_remedy_and_exit_2(run, paths, tmp_path):

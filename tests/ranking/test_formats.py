@@ -38,7 +38,7 @@ def test_csv_reads_back_in_full_precision(ranking, tmp_path):
 
 def test_csv_without_bootstrap_leaves_fields_empty(tmp_path):
     plain = rank_tables(make_tables(tmp_path, {"x": {"DSC": [1.0]}, "y": {"DSC": [0.5]}}), RankSettings(bootstrap=0))
-    assert to_csv(plain).splitlines()[-1] == "y,2,2.0,,,,,,2.0"
+    assert to_csv(plain).splitlines()[-1] == "y,2,2.0,,,,,,2.0,"
 
 
 def test_latex_escapes_and_is_a_tabular(ranking):
