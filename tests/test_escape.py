@@ -35,11 +35,11 @@ def test_names_of_cases_move_no_cursor_and_command_no_server(tmp_path):
     rows = [Row("m", "A", f"c{i}\x1b[2J::x", "mean", "DSC", 0.5) for i in range(5)]
     write_table(tmp_path / "t.csv", rows, signature="")
     command = [sys.executable, "-m", "calibeval", "check", tmp_path / "t.csv", "--gate", "mean(DSC) >= 0.9"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "c0\\x1b[2J::x: 0.5" in done.stdout
     done = subprocess.run(
-        [*command[:4], tmp_path / "\x1b[2J\n::error::x.csv", "--init"], capture_output=True, text=True
+        [*command[:4], tmp_path / "\x1b[2J\n::error::x.csv", "--init"], check=False, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert "\x1b" not in done.stderr

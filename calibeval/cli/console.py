@@ -74,8 +74,8 @@ def prepare_streams() -> None:
         sys.stdout = _Screen(outlet, stdout.encoding, errors="replace", line_buffering=stdout.isatty())
     stderr = sys.__stderr__
     if stderr is not None and sys.stderr is stderr:
-        outlet = io.BufferedWriter(io.FileIO(stderr.fileno(), "w", closefd=False))
-        sys.stderr = _LogScreen(outlet, stderr.encoding, errors="replace", line_buffering=True)
+        raw = io.BufferedWriter(io.FileIO(stderr.fileno(), "w", closefd=False))
+        sys.stderr = _LogScreen(raw, stderr.encoding, errors="replace", line_buffering=True)
 
 
 def make_console() -> Console:
