@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from calibeval.gates.scores import CaseNumbers, ScoreTable, case_numbers, cases_
 from calibeval.metrics import METRICS, Metric
 from calibeval.metrics.intervals import mean_interval
 from calibeval.protocol import PROTOCOLS
+from calibeval.scoring.options import options_of_command
+from calibeval.signature import Signature
 from calibeval.table import ALL, MEAN, overall_class
 
 _SHARE = 0.1  # of the distance to a perfect value
@@ -147,6 +150,28 @@ def _margin(scores: ScoreTable, metric: Metric) -> Iterator[str]:
 
 
 def _score_options(scores: ScoreTable) -> Iterator[str]:
-    protocol = scores.signature.name
-    if protocol in PROTOCOLS:
-        yield f'protocol = "{protocol}"'
+    """Every choice behind the table: as its command has them, else as far as its signature tells."""
+    options = options_of_command(scores.command) or _options_of_signature(scores.signature)
+    named = {"protocol": scores.signature.name} if scores.signature.name in PROTOCOLS else {}
+    for key, value in (named | options).items():
+        if key not in ("metrics", "manifest"):  # the gates name the metrics, and `check` takes folders
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _options_of_signature(signature: Signature) -> dict[str, Any]:
+    """Options that make a named protocol's choices these, of those that an option can change."""
+    usual = PROTOCOLS[signature.name].signature if signature.name in PROTOCOLS else signature
+    changed = {key: value for key, value in signature.parts.items() if value != usual.parts.get(key)}
+    return {option: read(changed[key]) for key, (option, read) in _OPTIONS.items() if key in changed}
+
+
+_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "pECE": ("fp_weight", lambda text: float(text.rpartition(",w")[2])),
+    "HD95": ("hd95", str),
+    "empty": ("empty", str),
+    "NSD": ("nsd_tolerance", lambda text: float(text.removesuffix("mm"))),
+    "bECE": ("boundary", lambda text: float(text.removesuffix("mm"))),
+    "regions": ("regions", lambda text: text.replace("+", ",")),
+    "ignore": ("ignore_label", int),
+    "map": ("map", lambda text: text.replace(";", ",")),
+}

@@ -33,6 +33,7 @@ class ScoreTable(NamedTuple):
         signature: of the numbers.
         frame: columns as `calibeval.table.COLUMNS`.
         notes: how the table was taken.
+        command: that gave the numbers; empty where nothing tells.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ScoreTable(NamedTuple):
     signature: Signature
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
+    command: str = ""
 
 
 class CaseNumbers(NamedTuple):
@@ -70,7 +72,7 @@ def load_scores(path: Path, method: str = "") -> ScoreTable:
         UsageError: it holds several methods and none is named, or not the one that is.
     """
     header, frame, notes = read_scores(path)
-    return _in_range(select_method(str(path), header.signature, frame, method), notes)
+    return _in_range(select_method(str(path), header.signature, frame, method), notes)._replace(command=header.command)
 
 
 def load_baseline(path: Path, method: str) -> ScoreTable:

@@ -204,6 +204,24 @@ def options_of_table(table: Mapping[str, Any], source: str) -> ScoreOptions:
         raise UsageError(f"{source}: {error}") from error
 
 
+def options_of_command(command: str) -> dict[str, Any]:
+    """Keys and values of `[score]` that the recorded command of a table holds; none where it is another command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return {}
+    if words[:2] != ["calibeval", "score"]:
+        return {}
+    named = {f"--{option.name}": option for option in OPTIONS.values()}
+    found: dict[str, Any] = {}
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, text = word.partition("=")
+        if name in named:
+            value = text if equals else following
+            found[named[name].key] = named[name].kind(value) if named[name].kind in (int, float) else value
+    return found
+
+
 def _of_kind(value: Any, option: Option, source: str) -> Any:
     accepted: dict[type, tuple[type, ...]] = {float: (int, float), Path: (str,), list: (list, str)}
     if isinstance(value, bool) or not isinstance(value, accepted.get(option.kind, (option.kind,))):

@@ -15,7 +15,7 @@ from calibeval.gates.policy import make_policy
 from calibeval.gates.report import Report
 from calibeval.gates.scores import scores_of_rows
 from calibeval.metrics import METRICS
-from calibeval.protocol import PROTOCOLS
+from calibeval.protocol import PROTOCOLS, make_protocol
 from tests.gates.helpers import EMPTY, SIGNATURE, rows_of, scores_of
 
 
@@ -117,3 +117,29 @@ def test_the_drafted_file_passes_on_its_table(metrics, numbers, scale, class_nam
     assert {outcome.status for outcome in paired} <= {"passed", "error"}
     if not statuses:
         assert {outcome.status for outcome in paired} == {"passed"}
+
+
+def score_block(scores):
+    return tomllib.loads(draft(scores))["score"]
+
+
+def test_every_choice_of_the_tables_command_stands_in_the_score_block():
+    scores = scores_of({"DSC": [0.8] * 5})
+    command = (
+        "calibeval score p l --protocol paper --map 255=1 --classes 'background,my lesion' --spacing 1,1,3 --bins=9"
+    )
+    assert score_block(scores._replace(command=f"{command} --fp-weight 2.5 --metrics all --pattern '{{case}}_x'")) == {
+        "protocol": "paper", "map": "255=1", "classes": "background,my lesion", "spacing": "1,1,3", "bins": 9,
+        "fp_weight": 2.5, "pattern": "{case}_x",
+    }  # fmt: skip
+
+
+def test_without_a_command_the_signature_tells_the_choices():
+    changed = make_protocol("paper", hd95="medpy", empty="worst", fp_weight=1.5, nsd_tolerance_mm=3)
+    signature = changed.signature.extended({"map": "4=3;5=0", "ignore": "9", "regions": "WT=1+2;ET=2"})
+    assert score_block(scores_of({"DSC": [0.8] * 5}, signature=signature)) == {
+        "protocol": "paper", "hd95": "medpy", "empty": "worst", "fp_weight": 1.5, "nsd_tolerance": 3.0,
+        "map": "4=3,5=0", "ignore_label": 9, "regions": "WT=1,2;ET=2",
+    }  # fmt: skip
+    for policy in (policy_of_draft(scores_of({"DSC": [0.8] * 5}, signature=signature)),):
+        assert policy.options.numbers.signature.differs(changed.signature) == ""
