@@ -72,14 +72,17 @@ def plan_files(
     given, choices = severities or {}, choices or ScoreOptions()
     check_severities(given)
     methods = find_methods(predictions)
-    pairings = {}
-    for method, folder in methods.items():
-        pairings[method] = (
-            pair_files(folder, labels, pattern=choices.pattern) if labels else pair_images(folder, images, channels)
-        )
+    scheme = choices.scheme(home_folders(labels, images, predictions, *methods.values()))
+    names = (*scheme.names, *scheme.regions)
+    pairings = {
+        method: pair_files(folder, labels, pattern=choices.pattern, classes=names)
+        if labels
+        else pair_images(folder, images, channels)
+        for method, folder in methods.items()
+    }
     return FilePlan(
         pairings,
-        choices.scheme(home_folders(labels, images, predictions, *methods.values())),
+        scheme,
         choices.reading,
         bool(labels or images),
         {name: given.get(name, rule.severity) for name, rule in RULES.items()},

@@ -45,6 +45,7 @@ class Maps(NamedTuple):
         a_class_each: every file holds one class.
         notes: on their place, for people.
         spacing_mm: along the axes of the label; None when the files do not tell.
+        lacks_background: one file a class, by number, and none has the number 0.
     """
 
     files: tuple[ArrayFile, ...]
@@ -52,6 +53,7 @@ class Maps(NamedTuple):
     a_class_each: bool
     notes: tuple[str, ...] = ()
     spacing_mm: tuple[float, ...] | None = None
+    lacks_background: bool = False
 
     @property
     def planes(self) -> int:
@@ -92,7 +94,8 @@ def open_maps(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, axes:
         if each and layout.classes:
             raise InputError(file.path, f"holds {layout.classes} classes where one was expected.")
     notes = dict.fromkeys(note for file in files for note in check_place(file, reference))
-    return Maps(tuple(files), tuple(layouts), each, tuple(notes), _spacing(files[0], layouts[0]))
+    lacks = each and all(name.isdigit() and int(name) for name in paths.classes)
+    return Maps(tuple(files), tuple(layouts), each, tuple(notes), _spacing(files[0], layouts[0]), lacks)
 
 
 def check_place(file: ArrayFile, reference: ArrayFile) -> tuple[str, ...]:
@@ -134,12 +137,10 @@ def _in_order(paths: CasePaths, files: dict[str, ArrayFile], scheme: ClassScheme
 def _class_order(paths: CasePaths, scheme: ClassScheme) -> list[str]:
     """Names or numbers of the files in the order of the classes."""
     names = paths.classes
+    if set(names) == set(scheme.regions):
+        return list(scheme.regions)
     if all(name.isdigit() for name in names):
-        numbers = sorted(int(name) for name in names)
-        missing = sorted(set(range(min(1, numbers[0]), numbers[-1])) - set(numbers) - {0})
-        if missing:
-            raise InputError(paths.prediction[0], f"of the files a class, number {missing[0]} is missing.", "Add it.")
-        return sorted(names, key=int)
+        return _number_order(paths, scheme)
     unknown = sorted(set(names) - set(scheme.names))
     if unknown:
         raise InputError(
@@ -152,3 +153,20 @@ def _class_order(paths: CasePaths, scheme: ClassScheme) -> list[str]:
     if missing_names:
         raise InputError(paths.prediction[0], f"there is no file of the class {', '.join(missing_names)} beside it.")
     return [name for name in scheme.names if name in names]
+
+
+def _number_order(paths: CasePaths, scheme: ClassScheme) -> list[str]:
+    """Numbers are label values, whose background may have no file; where regions have one each, they count these."""
+    numbers = {int(name): name for name in paths.classes}
+    if len(numbers) != len(scheme.regions):
+        values = scheme.values or range(len(scheme.names) or max(numbers) + 1)
+        if missing := sorted(set(values) - numbers.keys() - {0}):
+            raise InputError(paths.prediction[0], f"of the files a class, number {missing[0]} is missing.", "Add it.")
+        if unknown := sorted(numbers.keys() - set(values)):
+            known = ", ".join(map(str, values))
+            raise InputError(
+                paths.prediction[0],
+                f"of the files a class, number {unknown[0]} stands for no class; known from {scheme.source}: {known}.",
+                "Numbers are label values: name the files after classes, or give the right --classes.",
+            )
+    return [numbers[number] for number in sorted(numbers)]

@@ -1,14 +1,15 @@
 """What a file name says: which case, which class, and by which convention.
 
 Understood without being told: equal stems; endings such as `_seg`, `_gt` or `_pred`; one file a class
-(`case_0000.nii.gz`, ...); BIDS (`sub-01_label-GM_probseg.nii.gz`, `sub-01_dseg.nii.gz`). Else a pattern says it.
+(`case_0000.nii.gz`, ..., or ANTs' `case_prob1.nii.gz`, ...); BIDS (`sub-01_label-GM_probseg.nii.gz`,
+`sub-01_dseg.nii.gz`). Else a pattern says it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _ENDING = re.compile(
 _FIRST_CHANNEL = re.compile(r"[_.-]0000$")
 _BIDS = re.compile(r"(?P<entities>.+)_(?P<kind>probseg|dseg)")
 NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
+_ANTS = re.compile(r"(?P<case>.+?)_?(segmentation)?(prob|posteriors)(?P<number>\d{1,3})", re.IGNORECASE)
 
 
 @dataclass
@@ -74,7 +76,7 @@ def group_by_convention(files: Iterable[Path], cases: set[str]) -> dict[str, Fil
     plain = {plain_name(case) for case in cases}
     for path in files:
         stem = stem_of(path)
-        bids, numbered = _BIDS.fullmatch(stem), NUMBERED.fullmatch(stem)
+        bids, numbered = _BIDS.fullmatch(stem), NUMBERED.fullmatch(stem) or _ANTS.fullmatch(stem)
         if bids:
             key, label = _bids_key(bids["entities"])
             if bids["kind"] == "dseg":
@@ -90,38 +92,59 @@ def group_by_convention(files: Iterable[Path], cases: set[str]) -> dict[str, Fil
     return dict(groups)
 
 
-def group_by_pattern(files: Iterable[Path], pattern: str) -> tuple[dict[str, Files], list[str]]:
+def group_by_pattern(
+    files: Iterable[Path], pattern: str, classes: Iterable[str] = ()
+) -> tuple[dict[str, Files], list[str]]:
     """Group prediction files by a pattern; also give the names that it does not fit.
 
     Args:
         files: of one method.
         pattern: as in `{case}_softmax` or `{case}_{class}`, with or without suffix.
+        classes: known names, which `{class}` may stand for although they hold underscores.
 
     Raises:
         UsageError: a pattern without `{case}`, or with anything else in braces.
     """
-    expression = _expression(pattern)
+    expression = read_pattern(pattern, ("case",), ("class",), {"class": classes})
     groups: dict[str, Files] = defaultdict(Files)
     others = []
     for path in files:
-        match = re.fullmatch(expression, stem_of(path)) or re.fullmatch(expression, path.name)
+        match = expression.fullmatch(stem_of(path)) or expression.fullmatch(path.name)
         if not match:
             others.append(path.name)
-        elif match.groupdict().get("klass"):
-            groups[match["case"]].by_class[match["klass"]] = path
+        elif match.groupdict().get("class_"):
+            groups[match["case_"]].by_class[match["class_"]] = path
         else:
-            groups[match["case"]].whole.append(path)
+            groups[match["case_"]].whole.append(path)
     return dict(groups), others
 
 
-def _expression(pattern: str) -> str:
+def read_pattern(
+    pattern: str, needed: Sequence[str], allowed: Sequence[str] = (), known: Mapping[str, Iterable[str]] | None = None
+) -> re.Pattern[str]:
+    """Turn a pattern of file names into an expression; each field is a group named with an underscore behind it.
+
+    Args:
+        pattern: as in `{case}_{class}`.
+        needed: fields that it must have, once each.
+        allowed: fields that it may have, at most once each.
+        known: values that a field can have beside any word without an underscore; the longest comes first.
+
+    Raises:
+        UsageError: a field that is missing, twice, or neither needed nor allowed.
+    """
     fields = re.findall(r"{.*?}|[{}]", pattern)
-    if sorted(fields) not in (["{case}"], ["{case}", "{class}"]):
-        raise UsageError(
-            f"--pattern {pattern!r}: expected {{case}} in it once, and at most one {{class}}, as in '{{case}}_softmax'."
-        )
-    escaped = re.escape(pattern)
-    return escaped.replace(r"\{case\}", "(?P<case>.+?)").replace(r"\{class\}", "(?P<klass>[^_]+)")
+    names = [field[1:-1] for field in fields]
+    if len(set(names)) < len(names) or not set(needed) <= set(names) <= {*needed, *allowed}:
+        wanted = " and ".join(f"{{{name}}}" for name in needed)
+        optional = "".join(f", and at most one {{{name}}}" for name in allowed)
+        raise UsageError(f"--pattern {pattern!r}: expected {wanted} in it once{optional}, as in '{{case}}_softmax'.")
+    expression = re.escape(pattern)
+    for name in names:
+        words = sorted(map(re.escape, (known or {}).get(name, ())), key=len, reverse=True)
+        value = ".+?" if name == "case" else "|".join([*words, "[^_]+"])
+        expression = expression.replace(rf"\{{{name}\}}", f"(?P<{name}_>{value})")
+    return re.compile(expression)
 
 
 def _bids_key(entities: str) -> tuple[str, str]:

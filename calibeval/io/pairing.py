@@ -6,16 +6,16 @@ nnU-Net's `case.npz` lies beside `case.nii.gz`, and the SDC repository's NPZ hol
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 from calibeval.errors import InputError, UsageError
-from calibeval.io.arrays import format_of, open_array, stem_of, suffix_of
+from calibeval.io.arrays import format_of, open_array, stem_of
 from calibeval.io.case_paths import CasePaths, Pairing
 from calibeval.io.channels import group_channels
 from calibeval.io.layout import squeezed
+from calibeval.io.layouts import NO_ARRAY, empty_folders, find_methods, list_files
 from calibeval.io.naming import (
     NUMBERED,
     Files,
@@ -26,7 +26,7 @@ from calibeval.io.naming import (
     plain_name,
 )
 from calibeval.io.scheme import read_channel_names
-from calibeval.table import BINS_SUFFIX, POOLED
+from calibeval.table import POOLED
 
 __all__ = [
     "LABEL_FOLDERS",
@@ -41,70 +41,15 @@ __all__ = [
 ]
 
 LABEL_FOLDERS = ("labelsTr", "labelsTs")  # of nnU-Net and MSD
-_NO_ARRAY = "(no NIfTI, NPZ, NPY, MHA, NRRD or PNG file)"
-
-
-def find_methods(predictions: Path) -> dict[str, Path]:
-    """Methods of a prediction folder: itself when it holds files, else its sub-folders by name.
-
-    Raises:
-        UsageError: the folder is missing or holds nothing readable.
-    """
-    if not predictions.exists():
-        raise UsageError(f"{predictions}: no such file or folder.")
-    if predictions.is_file():
-        return {stem_of(predictions): predictions}
-    inside = sorted(path for path in predictions.iterdir() if not path.name.startswith("."))
-    folders = {path.name: path for path in inside if path.is_dir() and list_files(path)}
-    itself = any(_is_array_file(path) for path in inside)
-    if not folders and not itself:
-        raise UsageError(f"{predictions}: holds no prediction {_NO_ARRAY}.")
-    parts = all(name.startswith(("sub-", "fold_")) for name in folders)  # BIDS: a subject; nnU-Net: held-out cases
-    cases = len(folders) > 1 and all(_is_case_folder(folder) for folder in folders.values())
-    if itself or parts or cases:
-        return {predictions.resolve().name: predictions}
-    return folders
-
-
-def _is_case_folder(folder: Path) -> bool:
-    """Whether a folder holds the one case that it is named after, as MONAI's SaveImage writes it."""
-    numbered = re.compile(re.escape(folder.name) + r"_\d{4}")
-    stems = {stem_of(path) for path in list_files(folder)}
-    return all(plain_name(stem) == plain_name(folder.name) or numbered.fullmatch(stem) for stem in stems)
-
-
-def empty_folders(predictions: Path, methods: Iterable[str]) -> list[str]:
-    """Sub-folders beside methods that hold no prediction; where the folder itself is the method there are none."""
-    names = set(methods)
-    folders = [path for path in predictions.glob("*") if path.is_dir() and not path.name.startswith(".")]
-    return sorted({path.name for path in folders} - names) if names & {path.name for path in folders} else []
-
-
-def list_files(folder: Path) -> list[Path]:
-    """All files of known suffix below a folder, sorted; hidden ones left out, links to nowhere not.
-
-    Raises:
-        UsageError: a name that cannot be written to a table.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if _is_array_file(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    for path in found:
-        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # bytes that were no UTF-8
-            raise UsageError(f"{str(path)!a}: the name is no valid text. Rename the file.")
-    return found
-
-
-def _is_array_file(path: Path) -> bool:
-    if not suffix_of(path) or path.name.endswith(BINS_SUFFIX):  # of an earlier run's results
-        return False
-    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def pair_files(
-    predictions: Path, labels: Path | None, *, pattern: str | None = None, segmentations: Path | None = None
+    predictions: Path,
+    labels: Path | None,
+    *,
+    pattern: str | None = None,
+    segmentations: Path | None = None,
+    classes: Iterable[str] = (),
 ) -> Pairing:
     """Pair one method's predictions with the labels.
 
@@ -113,6 +58,7 @@ def pair_files(
         labels: folder or file; None when each NPZ holds its label.
         pattern: how prediction names are built, as in `{case}_softmax` or `{case}_{class}`.
         segmentations: folder of label maps, or one file, to take the overlap from.
+        classes: names of classes and regions, which a pattern's `{class}` may stand for.
 
     Raises:
         UsageError: nothing fits, or something fits twice; both sides are listed.
@@ -125,7 +71,7 @@ def pair_files(
     references = find_labels(labels) if labels is not None else _own_labels(predictions)
     files = list_files(predictions)
     if pattern:
-        found, others = group_by_pattern(files, pattern)
+        found, others = group_by_pattern(files, pattern, classes)
     else:
         found, others = group_by_convention(files, set(references)), []
     matched = _match(found, references, predictions, labels or predictions)
@@ -185,7 +131,7 @@ def _images(folder: Path, predictions: Iterable[Path], channels: int | None) -> 
         raise UsageError(f"{folder}: no such folder.")
     files = list_files(folder)
     if not files:
-        raise UsageError(f"{folder}: holds no image {_NO_ARRAY}.")
+        raise UsageError(f"{folder}: holds no image {NO_ARRAY}.")
     grouped = group_channels(files, _case_names(predictions), read_channel_names(folder), channels)
     return {case: found[0] for case, found in grouped.items()}
 
@@ -199,11 +145,12 @@ def _case_names(files: Iterable[Path]) -> set[str]:
 
 def check_case_names(names: list[str], where: str) -> None:
     """Refuse a case id that occurs twice, or that the table uses itself; the table knows single spaces alone."""
-    if twice := sorted(name for name, count in Counter(" ".join(name.split()) for name in names).items() if count > 1):
+    counted = Counter(" ".join(name.split()) for name in names)
+    if twice := sorted(name for name, count in counted.items() if count > 1):
         raise UsageError(
             f"{where}: more than one file for the case {', '.join(twice[:5])}. Keep one, or use --manifest."
         )
-    if POOLED in names:
+    if POOLED in counted:
         raise UsageError(
             f"{where}: a case is named {POOLED!r}, which is reserved for numbers over the whole data set. Rename it."
         )
@@ -232,7 +179,7 @@ def find_labels(folder: Path) -> dict[str, Path]:
     files = list_files(folder)
     files = [path for path in files if is_bids_label(path)] or files
     if not files:
-        raise UsageError(f"{folder}: holds no label {_NO_ARRAY}.")
+        raise UsageError(f"{folder}: holds no label {NO_ARRAY}.")
     keys = [label_key(path) for path in files]
     check_case_names(keys, str(folder))
     return dict(zip(keys, files, strict=True))

@@ -63,7 +63,7 @@ def open_prediction(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme,
         return Prediction(scheme, len(scheme.names), how, notes, labels=maps.files[0], spacing_mm=maps.spacing_mm)
     source = maps.source(reading.scale)
     found = Prediction(scheme, 0, _how(maps, options), notes, source, spacing_mm=maps.spacing_mm)
-    return _classify(found, options, path)
+    return _classify(found, options, path, lacks_background=maps.lacks_background and not scheme.regions)
 
 
 def _how(maps: Maps, options: ReadOptions) -> str:
@@ -72,7 +72,7 @@ def _how(maps: Maps, options: ReadOptions) -> str:
     return f"{maps.dtype} {'logits' if options.input == 'logits' else 'probabilities'}, {maps.layouts[0].why}"
 
 
-def _classify(found: Prediction, options: ReadOptions, path: Path) -> Prediction:
+def _classify(found: Prediction, options: ReadOptions, path: Path, *, lacks_background: bool) -> Prediction:
     """Fit the planes to the classes: all of them, all but the background, or one a region."""
     scheme, source = found.scheme, found.source
     if source is None:
@@ -88,8 +88,8 @@ def _classify(found: Prediction, options: ReadOptions, path: Path) -> Prediction
         source = sigmoid_source(source) if logits else source
         notes = (*found.notes, "one sigmoid map a region")
         return found._replace(classes=known, notes=notes, source=source, sigmoid=True)
-    alone = planes == 1 and known in (0, 2)
-    if alone or (planes == known - 1 and not logits):
+    without = (planes == 1 and known in (0, 2)) or (lacks_background and not known and not logits)
+    if without or (planes == known - 1 and not logits):
         source = sigmoid_source(source) if logits else source
         notes = (*found.notes, "background is 1 - sum of the classes")
         return found._replace(classes=planes + 1, notes=notes, source=with_background(source))

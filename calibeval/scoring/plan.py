@@ -74,8 +74,7 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         UsageError: nothing to score, or names that fit in more than one way.
     """
     options = options or ScoreOptions()
-    pairings, folders = _find_pairings(predictions, labels, options)
-    scheme = options.scheme(folders)
+    pairings, scheme = _find_pairings(predictions, labels, options)
     home = labels or predictions or options.manifest or Path()
     return ScoreJob(
         pairings,
@@ -110,22 +109,25 @@ def _same(path: Path, other: Path | None) -> bool:
 
 def _find_pairings(
     predictions: Path | None, labels: Path | None, options: ScoreOptions
-) -> tuple[dict[str, Pairing], list[Path]]:
-    """Methods with their cases, and the folders that may hold a dataset.json, nearest first."""
+) -> tuple[dict[str, Pairing], ClassScheme]:
+    """Methods with their cases, and the classes, whose names may stand in those of files."""
     pattern, manifest, seg_dir = options.pattern, options.manifest, options.seg_dir
     if manifest is not None:
         if pattern is not None or seg_dir is not None or predictions is not None:
             raise UsageError("--manifest says which files belong together: no PREDS, --pattern or --seg-dir beside it.")
-        return read_manifest(manifest), [manifest.parent]
+        return read_manifest(manifest), options.scheme([manifest.parent])
     if predictions is None:
         raise UsageError("Give the folder of predictions, or --manifest.")
     methods = find_methods(predictions)
     if len(methods) > 1:  # the labels may lie among them
         methods = {method: folder for method, folder in methods.items() if not _same(folder, labels)}
+    scheme = options.scheme(home_folders(labels, predictions, *methods.values()))
+    names = (*scheme.names, *scheme.regions)
     pairings = {
-        method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir) for method, folder in methods.items()
+        method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir, classes=names)
+        for method, folder in methods.items()
     }
-    return pairings, home_folders(labels, predictions, *methods.values())
+    return pairings, scheme
 
 
 def settle_job(job: ScoreJob) -> ScoreJob:

@@ -1,0 +1,121 @@
+"""Layouts of folders and names that tools of this field write: files laid out so, and the number that comes out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibeval import score_case
+from calibeval.errors import UsageError
+from calibeval.io.layouts import find_methods, list_files
+from calibeval.io.naming import read_pattern
+from tests.case_files import NAMES, SPACING, make_case, write_nifti
+
+PROBABILITIES, LABEL = make_case()
+PREDICTED = PROBABILITIES.argmax(axis=0).astype(np.uint8)
+
+
+@pytest.fixture
+def dsc(cli, tmp_path):
+    """Score m/ against l/ and give the DSC by case and class."""
+
+    def run(*arguments, preds="m", labels="l", metrics="DSC"):
+        out = tmp_path / "out.csv"
+        outcome = cli("score", preds, labels, "--metrics", metrics, "--out", out, *arguments)
+        assert outcome.code == 0, outcome.err
+        frame = pd.read_csv(out, comment="#", keep_default_na=False, na_values={"value": [""]})
+        frame = frame[frame["case"] != "pooled"]
+        return {(row.case, row[4], row.metric): row.value for row in frame.itertuples()}
+
+    return run
+
+
+def expected(case="a", names=NAMES, metrics="DSC", probabilities=None, label=LABEL, predicted=PREDICTED):
+    """From arrays."""
+    given = {"predicted": predicted} if probabilities is None else {}
+    rows = score_case(probabilities, label, spacing_mm=SPACING, metrics=metrics, classes=names, case=case, **given).rows
+    return {(row.case, row.class_name, row.metric): row.value for row in rows if row.case != "pooled"}
+
+
+@pytest.mark.parametrize("pattern", ["{case}_{class}", "{case}-{class}_prob", "p_{case}_{class}.nii.gz"])
+def test_class_names_with_underscores_stand_in_a_pattern(pattern, tmp_path, dsc):
+    names = ("background", "kidney", "kidney_left")
+    for name, plane in zip(names, PROBABILITIES, strict=True):
+        stem = pattern.removesuffix(".nii.gz").format(**{"case": "s_1", "class": name})
+        write_nifti(tmp_path / "m" / f"{stem}.nii.gz", plane)
+    write_nifti(tmp_path / "l" / "s_1.nii.gz", LABEL)
+    found = dsc("--classes", ",".join(names), "--pattern", pattern)
+    assert found == expected("s_1", names)
+
+
+def test_region_names_stand_in_a_pattern(tmp_path, dsc):
+    for name, members in (("whole_tumour", (1, 2)), ("core", (2,))):
+        write_nifti(tmp_path / "m" / f"a_{name}.nii.gz", np.isin(LABEL, members).astype(np.uint8))
+    write_nifti(tmp_path / "l" / "a.nii.gz", LABEL)
+    found = dsc("--classes", "b,edge,core_", "--regions", "core=2;whole_tumour=1,2", "--pattern", "{case}_{class}")
+    assert (found["a", "core", "DSC"], found["a", "whole_tumour", "DSC"]) == (1, 1)
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (0, 1, 2), ("01", "02")])
+def test_a_number_in_a_pattern_is_the_label_and_not_the_place_in_a_list(numbers, tmp_path, dsc):
+    for number in numbers:
+        write_nifti(tmp_path / "m" / f"a.{number}.nii.gz", PROBABILITIES[int(number)])
+    write_nifti(tmp_path / "l" / "a.nii.gz", LABEL)
+    assert dsc("--pattern", "{case}.{class}", "--classes", ",".join(NAMES)) == expected()
+
+
+def test_numbers_that_are_no_labels_are_refused(tmp_path, cli):
+    for number in (1, 2, 3):
+        write_nifti(tmp_path / "m" / f"a.{number}.nii.gz", PROBABILITIES[number - 1])
+    write_nifti(tmp_path / "l" / "a.nii.gz", LABEL)
+    outcome = cli("score", "m", "l", "--pattern", "{case}.{class}", "--classes", ",".join(NAMES))
+    assert outcome.code == 2
+    assert "number 3 stands for no class; known from --classes: 0, 1, 2" in outcome.err
+
+
+@pytest.mark.parametrize("ending", ["_prob{}", "_prob{:02d}", "SegmentationPosteriors{}", "_Posteriors{}"])
+def test_ants_numbers_tissues_from_one(ending, tmp_path, dsc):
+    for number in (1, 2):
+        write_nifti(tmp_path / "m" / f"a{ending.format(number)}.nii.gz", PROBABILITIES[number])
+    write_nifti(tmp_path / "l" / "a.nii.gz", LABEL)
+    assert dsc() == expected(names=("0", "1", "2"))
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path, dsc):
+    for case in "abc":
+        write_nifti(tmp_path / "l" / f"{case}.nii.gz", LABEL)
+        write_nifti(tmp_path / ("m" if case == "a" else "store") / case / f"{case}_seg.nii.gz", PREDICTED)
+    for case in "bc":
+        (tmp_path / "m" / case).symlink_to(tmp_path / "store" / case)
+    (tmp_path / "store" / "b" / "up").symlink_to(tmp_path / "m")
+    assert len(list_files(tmp_path / "m")) == 3
+    found = dsc("--classes", ",".join(NAMES))
+    assert {case for case, _, _ in found} == {"a", "b", "c"}
+    assert found["c", "mean", "DSC"] == expected()["a", "mean", "DSC"]
+
+
+def test_folds_are_one_method_whatever_lies_beside_them(tmp_path, dsc):
+    """nnU-Net copies the cases of all folds to crossval_results_folds_0_1_2_3_4."""
+    for number, case in enumerate("ab"):
+        write_nifti(tmp_path / "m" / f"fold_{number}" / "validation" / f"{case}.nii.gz", PREDICTED)
+        write_nifti(tmp_path / "m" / "crossval_results_folds_0_1" / f"{case}.nii.gz", np.zeros_like(PREDICTED))
+        write_nifti(tmp_path / "m" / "crossval_results_folds_0_1" / "postprocessed" / f"{case}.nii.gz", LABEL)
+        write_nifti(tmp_path / "l" / f"{case}.nii.gz", LABEL)
+    assert find_methods(tmp_path / "m") == {"m": tmp_path / "m"}
+    found = dsc("--classes", ",".join(NAMES))
+    assert (found["a", "mean", "DSC"], found["b", "mean", "DSC"]) == (expected()["a", "mean", "DSC"],) * 2
+
+
+def test_a_case_named_pooled_with_a_space_is_refused(tmp_path, cli):
+    for folder in "ml":
+        write_nifti(tmp_path / folder / "pooled .nii.gz", LABEL)
+    outcome = cli("score", "m", "l")
+    assert outcome.code == 2
+    assert "'pooled', which is reserved" in outcome.err
+
+
+def test_one_grammar_serves_other_fields_too():
+    expression = read_pattern("{case}_{rater}", ("case", "rater"), known={"rater": ["dr_a"]})
+    match = expression.fullmatch("p_1_dr_a")
+    assert (match["case_"], match["rater_"]) == ("p_1", "dr_a")
+    with pytest.raises(UsageError, match=r"expected \{case\} and \{rater\} in it once, and at most one \{class\}"):
+        read_pattern("{case}", ("case", "rater"), ("class",))
