@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("method", "dataset", "case", "class", "metric", "value", "unit", "status", "note")
 EXTRAS = ("diagonal", "group", "rater")  # written only where some row uses them
-STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "missing", "failed")
+NOT_COMPUTED = "not_computed"  # status of a number that cannot exist, as a distance in mm without a spacing
+NOT_ANNOTATED = "not_annotated"  # status of a class that nobody annotated in the case
+STATUSES = (
+    "ok", "empty_reference", "empty_prediction", "both_empty", NOT_COMPUTED, NOT_ANNOTATED, "missing", "failed",
+)  # fmt: skip
 BINS_SUFFIX = ".bins.npz"  # of the side file beside a table, see `bins`
 POOLED = "pooled"  # case name of numbers over the whole data set
 MEAN = "mean"  # class name of means over foreground classes
@@ -41,6 +45,7 @@ ALL = "all"  # class name of numbers over all classes
 _ABOUT = "about"
 _COMMENTS = ("# calibeval ", "# signature: ", "# command: ", "# note: ")  # of 0.1
 _NUMBERS = ("value", "diagonal")
+_LACKING = "spacing unknown|no volume"  # how notes of 0.1 begin where a number could not exist, which it called failed
 _DIAGONAL = r"diagonal_mm=([0-9.eE+-]+)"  # in the notes of tables of 0.1
 
 
@@ -222,6 +227,8 @@ def _typed(sheet: Sheet, frame: pd.DataFrame) -> pd.DataFrame:
     if unknown.any():
         line, status = frame.index[unknown][0], frame["status"][unknown].iloc[0]
         raise TableError(f"{sheet.path}: line {line}: unknown status {status!r}. Known: {', '.join(STATUSES)}.")
+    lacking = (frame["status"] == "failed") & frame["note"].str.match(_LACKING)
+    frame.loc[lacking, "status"] = NOT_COMPUTED
     if frame["diagonal"].isna().all():
         frame["diagonal"] = frame["note"].str.extract(_DIAGONAL, expand=False).astype("float64")
     return frame

@@ -13,13 +13,14 @@ from calibeval.cli.console import make_console
 from calibeval.metrics import cautions
 from calibeval.metrics.intervals import LEAST
 from calibeval.summary import SummaryRow, direction, summarise
+from calibeval.table import STATUSES
 from calibeval.wording import count_of, group_alike
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
 
 _NO_INTERVAL = f"- no interval: fewer than {LEAST} cases with a value, equal values, or an infinite one"
-_COUNTS = ("empty_reference", "empty_prediction", "both_empty", "missing", "failed")
+_COUNTS = STATUSES[1:]  # beside ok
 
 
 def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Console | None = None) -> None:

@@ -82,10 +82,14 @@ def draft(scores: ScoreTable, *, named_method: bool = False) -> str:
 
 
 def _count_gates(scores: ScoreTable) -> Iterator[str]:
+    everything = len(cases_with_status(scores, ()))
     for name in _COUNTED:
         try:
             today = len(cases_with_status(scores, COUNTS[name]))
         except TableError:
+            continue
+        if 0 < today == everything:  # a gate that every table passes is none
+            yield f"# {name}: every case today, so that no bound would say anything"
             continue
         comment = f"  # 0 is what you want; {today} today" if today else ""
         yield f'"{name} <= {today}",{comment}'
@@ -117,7 +121,10 @@ def _mean_gate(numbers: CaseNumbers, metric: Metric, aggregate: str, class_name:
         return f"# {name}: {'no case has a value' if not values.size else 'infinite in some case'} today"
     today = float(values.mean() if aggregate == "mean" else np.percentile(values, 95))
     what = f"{aggregate}(|{name}|)" if absolute else f"{aggregate}({name})"
-    gate = f"{what} {'>=' if metric.better == 'higher' else '<='} {_bound(today, metric)}"
+    bound, higher = _bound(today, metric), metric.better == "higher"
+    if float(bound) <= metric.low if higher else float(bound) >= metric.high:  # a gate that every table passes is none
+        return f"# {name}: {today:.4g} today, about as bad as can be, so that no bound would say anything"
+    gate = f"{what} {'>=' if higher else '<='} {bound}"
     low, high = mean_interval(values, limits=(0.0 if absolute else metric.low, metric.high))
     interval = f", 95% interval {low:.4g} to {high:.4g}" if aggregate == "mean" and not math.isnan(low) else ""
     return f"{json.dumps(gate, ensure_ascii=False)},  # today {today:.4g}{interval}, {values.size} cases"

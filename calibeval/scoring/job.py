@@ -29,7 +29,7 @@ from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unsco
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
 from calibeval.scoring.workers import run_tasks
 from calibeval.signature import Signature
-from calibeval.table import Row, to_frame, write_table
+from calibeval.table import NOT_COMPUTED, Row, to_frame, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,7 +187,7 @@ def _not_computed(rows: Iterable[Row]) -> list[str]:
     """Why a scored case lacks a metric, for example for want of a spacing."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row.status == "failed":
+        if row.status == NOT_COMPUTED:
             reasons.setdefault(row.note, {})[row.metric] = None
     return [f"{', '.join(metrics)} not computed: {reason}" for reason, metrics in reasons.items()]
 

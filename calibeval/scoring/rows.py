@@ -23,7 +23,7 @@ from calibeval.metrics.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap,
 from calibeval.metrics.statistics import IGNORED, Statistics
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
 from calibeval.scoring.problems import WHOLE, Readout
-from calibeval.table import ALL, MEAN, POOLED, Row
+from calibeval.table import ALL, MEAN, NOT_COMPUTED, POOLED, Row
 
 if TYPE_CHECKING:
     from calibeval.metrics.surface import SurfaceDistances
@@ -153,7 +153,7 @@ def _overlap_values(
 
 def _overlap_value(mask: str, metric: str, value: float, counts: Overlap, protocol: Protocol) -> MaskValue:
     if METRICS[metric].also_needs == "volume" and math.isnan(counts.voxel_ml):
-        return MaskValue(mask, math.nan, "failed", _NO_VOLUME)
+        return MaskValue(mask, math.nan, NOT_COMPUTED, _NO_VOLUME)
     return MaskValue(mask, apply_rule(protocol.empty, metric, counts.status, value, math.nan), counts.status)
 
 
@@ -170,7 +170,7 @@ def _surface_values(
 
     names = [name for name in metrics if METRICS[name].needs == "surfaces"]
     if math.isnan(diagonal):
-        return {name: [MaskValue(mask, math.nan, "failed", _NO_SPACING) for mask in overlaps] for name in names}
+        return {name: [MaskValue(mask, math.nan, NOT_COMPUTED, _NO_SPACING) for mask in overlaps] for name in names}
     distances = _distances(list(overlaps), readout, protocol, threads)
     values: dict[str, list[MaskValue]] = {name: [] for name in names}
     for mask, counts in overlaps.items():
@@ -267,7 +267,7 @@ def _calibration_rows(
     case: str, metric: Metric, value: Calibration, scheme: ClassScheme, *, lacking: bool = False
 ) -> list[Row]:
     """Rows of one metric; `lacking` says that it could not be computed for want of a spacing."""
-    reason = ("failed", _NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
+    reason = (NOT_COMPUTED, _NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
     if metric.zero_if_calibrated == "yes":  # the prediction alone says which voxels count
         reason = ("empty_prediction", _NO_VOXEL)
 

@@ -424,3 +424,19 @@ def test_what_cannot_be_written_is_told_before_the_work(cli, tmp_path):
     assert (
         outcome.err == "calibeval: full.json: cannot be written to (Is a directory). Choose another file with --out.\n"
     )
+
+
+def test_a_missing_spacing_fails_no_case_and_no_gate_on_masks(cli, tmp_path):
+    label = np.zeros((8, 8), np.uint8)
+    label[2:6, 2:6] = 1
+    for folder, array in (("labels", label), ("preds", np.stack([1 - label, label]).astype(np.float32))):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", array)
+    assert cli("score", "preds", "labels").code == 0
+    frame = read_table(Path("results/preds.csv"))[1].set_index(["metric", "case", "class"])
+    assert frame.loc[("HD95", "a", "mean"), "status"] == "not_computed"
+    assert frame.loc[("DSC", "a", "mean"), "value"] == 1.0
+    assert cli("check", "results/preds.csv", "--gate", "mean(DSC) >= 0.9").code == 0
+    outcome = cli("check", "results/preds.csv", "--gate", "mean(HD95) <= 5")
+    assert outcome.code == 2
+    assert "without 1 not computed" in outcome.out

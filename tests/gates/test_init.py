@@ -13,9 +13,10 @@ from calibeval.gates.evaluate import evaluate_gates
 from calibeval.gates.init import draft
 from calibeval.gates.policy import make_policy
 from calibeval.gates.report import Report
-from calibeval.gates.scores import scores_of_rows
+from calibeval.gates.scores import load_scores, scores_of_rows
 from calibeval.metrics import METRICS
 from calibeval.protocol import PROTOCOLS, make_protocol
+from calibeval.table import write_table
 from tests.gates.helpers import EMPTY, SIGNATURE, rows_of, scores_of
 
 
@@ -65,6 +66,33 @@ def test_cases_that_fail_today_stay_allowed_and_are_pointed_at():
     assert '"n_failed <= 1",  # 0 is what you want; 1 today' in text
     assert '"n_missing <= 0",' in text
     assert '"n_empty_prediction <= 1",' in text
+
+
+def test_no_gate_is_drafted_that_everything_passes():
+    rows = rows_of({"DSC": [0.9, 0.8, 0.7]}) + rows_of(
+        {"HD95": [EMPTY] * 3}, statuses=dict.fromkeys(range(3), "failed")
+    )
+    text = draft(scores_of_rows("t.csv", SIGNATURE, rows))
+    assert "# n_failed: every case today, so that no bound would say anything" in text
+    assert '"n_failed' not in text
+    text = draft(scores_of({"DSC": [0.002, 0.004, 0.0], "ECE": [0.99, 1.0, 1.0], "NSD": [0.5] * 3}))
+    assert "# DSC: 0.002 today, about as bad as can be, so that no bound would say anything" in text
+    assert "# ECE: 0.9967 today, about as bad as can be" in text
+    assert '"mean(NSD) >= 0.450"' in text
+
+
+def test_numbers_that_cannot_exist_are_no_failures(tmp_path):
+    lacking = dict.fromkeys(range(3), "not_computed")
+    rows = rows_of({"DSC": [0.9, 0.8, 0.7]}) + rows_of({"HD95": [EMPTY] * 3}, statuses=lacking)
+    text = draft(scores_of_rows("t.csv", SIGNATURE, rows))
+    assert '"n_failed <= 0",' in text
+    assert "# HD95: no case has a value today" in text
+    old = [
+        row._replace(status="failed", note="spacing unknown: give --spacing") if row.status != "ok" else row
+        for row in rows
+    ]
+    write_table(tmp_path / "old.csv", old, signature=SIGNATURE)
+    assert '"n_failed <= 0",' in draft(load_scores(tmp_path / "old.csv"))
 
 
 def test_metrics_without_a_finite_value_become_comments():
