@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import import_module
 
 import pytest
 
@@ -146,3 +147,56 @@ def test_every_command_has_help_and_stands_in_the_readme(command):
     assert len(result.stdout) > 200
     readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
     assert f"calibeval {command}" in readme
+
+
+def test_the_picture_of_the_house_names_every_room():
+    picture = (ROOT / ".github" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    floor = {path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__")}
+    assert {room for room in rooms | floor if not re.search(rf"\b{room}\b", picture)} == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("accumulate", "metrics.accumulate"),
+        ("bootstrap", "metrics.intervals"),
+        ("boundary", "metrics.boundary"),
+        ("calibration", "metrics.calibration"),
+        ("empty", "metrics.empty"),
+        ("overlap", "metrics.overlap"),
+        ("statistics", "metrics.statistics"),
+        ("surface", "metrics.surface"),
+    ],
+)
+def test_homes_of_0_1_are_the_same_modules(old, new):
+    """In an interpreter of its own: which name is imported first must not matter."""
+    for first, second in ((old, new), (new, old)):
+        names = f"calibeval.{first}", f"calibeval.{second}"
+        code = f"import importlib as i; assert i.import_module({names[0]!r}) is i.import_module({names[1]!r})"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("", "METRICS PROTOCOLS __version__ make_protocol read_table score_case score_folder"),
+        ("accumulate", "Accumulator PlaneChunk ProbabilityError"),
+        ("bins", "BinTable bins_path pool read_bins write_bins"),
+        ("bootstrap", "mean_interval resample"),
+        ("boundary", "near_boundary"),
+        ("calibration", "Bins ace boundary_bins class_bins ece foreground_bins mce pece signed_gap to_bins top_bins"),
+        ("empty", "apply_rule"),
+        ("metrics", "CAUTIONS DEFAULT METRICS Metric cautions select_metrics"),
+        ("overlap", "class_overlap dsc iou precision recall union_overlap volume_difference"),
+        ("phantom", "PhantomCase make_case sharpen write_sample_data"),
+        ("protocol", "EMPTY_RULES HD95_DEFINITIONS PROTOCOLS Protocol make_protocol"),
+        ("score", "ScoredCase ScoredFolder score_case score_folder"),
+        ("statistics", "Edges Histogram Statistics compare_labels"),
+        ("surface", "SurfaceDistances assd hausdorff hd95 mask_surface_distances nsd surface_distances"),
+        ("table", "Header Row read_table render_table to_frame write_table"),
+    ],
+)
+def test_what_0_1_let_others_import_is_still_there(module, names):
+    found = import_module(f"calibeval.{module}".rstrip("."))
+    assert [name for name in names.split() if not hasattr(found, name)] == []

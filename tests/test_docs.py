@@ -1,6 +1,9 @@
 """The documentation is true: generated parts are current, commands run as written, outputs are real, links lead on."""
 
 import re
+import subprocess
+import sys
+from zipfile import ZipFile
 
 import pytest
 from typer.testing import CliRunner
@@ -77,3 +80,11 @@ def test_python_examples_print_what_is_pasted(page, clone):
 def test_there_are_examples_to_run():
     assert sum(len(list(sessions(text))) for text in PAGES.values()) >= 5
     assert sum(len(python_examples(text)) for text in PAGES.values()) >= 4
+
+
+def test_the_wheel_ships_every_page(tmp_path):
+    pytest.importorskip("hatchling")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert {f"calibeval/docs/{page.name}" for page in DOCS.glob("*.md")} <= set(ZipFile(wheel).namelist())
