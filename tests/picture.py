@@ -41,7 +41,7 @@ def draw(path: Path) -> None:
     for axes, (method, cases) in zip(every, _scored().bins.items(), strict=True):
         bins = top_bins(pool(cases.values())[""], PROTOCOLS["paper"])
         full = bins.n > 0
-        stated, right = (part[full] / bins.n[full] for part in (bins.confidence, bins.positive))
+        stated, right = (part[full] / bins.n[full] for part in (bins.p_sum, bins.positive))
         axes.fill_between(stated, stated, right, where=stated > right, color=_OVER, alpha=0.25, interpolate=True)
         axes.fill_between(stated, stated, right, where=stated < right, color=_UNDER, alpha=0.25, interpolate=True)
         axes.plot([0.3, 1], [0.3, 1], color=_GREY, linestyle="--")
