@@ -8,12 +8,13 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from calibeval.errors import UsageError
 from calibeval.metrics import surface
+from calibeval.metrics._kernels import search
 from calibeval.metrics._kernels.areas import corner_areas, corner_lengths
 from calibeval.metrics.surface import assd, hausdorff, hd95, mask_surface_distances, nsd, surface_distances
 from calibeval.protocol import HD95_DEFINITIONS
@@ -238,6 +239,37 @@ def degenerate(shape):
     }
 
 
+def scattered(random, shape, count):
+    """A mask of so many boxes of up to five voxels along each axis."""
+    mask = np.zeros(shape, bool)
+    for _ in range(count):
+        start = [random.integers(0, size) for size in shape]
+        mask[tuple(slice(first, first + random.integers(1, 6)) for first in start)] = True
+    return mask
+
+
+WAYS = {"blocks": 1e15, "transform": 0.0, "blocks given up": 0.4}  # what a transform is said to cost
+
+
+@pytest.fixture(params=WAYS)
+def far_way(request):
+    """Let no query be near, and the far ones be searched for in one way, whatever their number."""
+    found = set()
+    search_blocks = search._search_blocks
+
+    def recorded(*rest):
+        found.add(search_blocks(*rest))
+        return True in found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_transform_cost", lambda *_: WAYS[request.param])
+        patch.setattr(search, "_search_blocks", recorded)
+        for name, value in {"_SMALL_COST": 0.1, "_BLOCKS_COST": 0, "_NEAR_ROWS": 1, "_CELL": 3.0}.items():
+            patch.setattr(search, name, value)
+        yield
+    assert found == {"blocks": {True}, "transform": set(), "blocks given up": {False}}[request.param]
+
+
 class TestBruteForce:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("shape", [(1, 1), (4, 1), (5, 66), (1, 1, 1), (1, 4, 5), (4, 1, 3), (3, 4, 65)])
@@ -271,6 +303,29 @@ class TestBruteForce:
         reference[21, 40, 100:200] = True
         found = check_against_brute_force(reference, prediction, spacing_mm, "monai")
         assert found.reference_to_prediction.max() > 40
+
+    @settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_every_way_to_far_targets(self, far_way, data):
+        """Blobs and single voxels, in images of many cells and of one, with spacing that squares exactly or not."""
+        shape = tuple(data.draw(st.integers(1, count)) for count in (7, 12, 100))[-data.draw(st.sampled_from([2, 3])) :]
+        spacing_mm = tuple(data.draw(st.sampled_from([0.3, 0.78, 1.0, 1.5, 5.0])) for _ in shape)
+        random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+        masks = [scattered(random, shape, data.draw(st.integers(0, 9))) for _ in range(2)]
+        name = data.draw(st.sampled_from(NAMES))
+        found = mask_surface_distances(*masks, spacing_mm, name)
+        forth, back = brute.distances(*masks, spacing_mm, name)
+        assert_allclose(found.reference_to_prediction, forth, rtol=1e-12, atol=1e-12)
+        assert_allclose(found.prediction_to_reference, back, rtol=1e-12, atol=1e-12)
+
+    def test_the_ways_give_the_same_bits(self, far_way):
+        """Squares of multiples of 0.25 are exact, so nothing may differ from brute force at all."""
+        random = np.random.default_rng(8)
+        reference, prediction = (scattered(random, (20, 30, 70), count) for count in (2, 25))
+        found = mask_surface_distances(reference, prediction, (1.25, 0.75, 0.5))
+        forth, back = brute.distances(reference, prediction, (1.25, 0.75, 0.5), "monai")
+        assert_array_equal(found.reference_to_prediction, forth)
+        assert_array_equal(found.prediction_to_reference, back)
 
     def test_long_runs_of_far_queries(self):
         """Whole rows and columns far from a small target, with a near stretch at the end."""

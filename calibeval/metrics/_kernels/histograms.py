@@ -76,6 +76,7 @@ def scan(values: Values, bits: Bits, low: Bits, high: Bits, sums: Float) -> None
         for p, _ in _TYPES
     ),
     fastmath=_ANY_ORDER,
+    _nrt=True,
 )
 def add_plane(
     values: Values,

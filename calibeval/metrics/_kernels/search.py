@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics._kernels import blocks as _blocks
 from calibeval.metrics._kernels import distances as _distance_kernels
 from calibeval.metrics._kernels import surfaces as _surface_kernels
 
@@ -29,6 +30,9 @@ NearRows = tuple[Index, Index, Float, Float, float]
 # (reach, connectivity) of the kinds of surface element, see `_surface_kernels`.
 _ELEMENTS = {"faces": (1, 1), "full": (1, 3), "corners": (0, 3)}
 _NEAR_ROWS = 400  # rows around a query that are searched before it counts as far
+_CELL = 12.0  # voxels along an edge of a cell of `_blocks`, were spacing equal along all axes
+_BLOCKS_COST = 125  # nanoseconds a query, as measured where `_blocks` does well
+_SMALL_COST = 1e7  # nanoseconds that a transform may take before anything else is tried
 _SLICES_PER_TASK = 16
 _SMALL = 1 << 20  # voxels below which threads cost more than they save
 
@@ -199,6 +203,52 @@ def _near_rows(slices: int, rows: int, spacing: tuple[float, float, float]) -> N
 def _find_far(
     query: Words, pending: Words, target: Words, spacing: tuple[float, float, float], distances: Float
 ) -> None:
+    """Find the distances of pending queries in the way that is likely to be faster."""
+    extents = _extents(target)
+    count = int(np.bitwise_count(pending).sum())
+    cost = _transform_cost(pending, extents, count)
+    try_blocks = cost > max(_SMALL_COST, _BLOCKS_COST * count)
+    if not (try_blocks and _search_blocks(query, pending, target, spacing, int(2 * cost), distances)):
+        _transform(query, pending, target, extents, spacing, distances)
+
+
+def _transform_cost(pending: Words, extents: Index, count: int) -> float:
+    """Estimate in nanoseconds what `_transform` takes for so many pending queries, from measurements."""
+    in_rows = np.bitwise_or.reduce(pending, axis=0)
+    columns = np.bitwise_count(np.bitwise_or.reduce(in_rows, axis=0)).sum()
+    lengths = np.maximum(extents[:, 1] - extents[:, 0] + 1, 0)
+    return float(6 * columns * lengths.sum() + 15 * count + 13 * np.bitwise_count(in_rows).sum() * (lengths > 0).sum())
+
+
+def _search_blocks(
+    query: Words, pending: Words, target: Words, spacing: tuple[float, float, float], most: int, distances: Float
+) -> bool:
+    """Find the distances of pending queries block by block, unless that takes too long; say whether it did not."""
+    steps = np.array(spacing)
+    shifts = np.clip(np.rint(np.log2(_CELL * steps.prod() ** (1 / 3) / steps)), 1, 6).astype(np.int64)
+    places, ends, order = _sort_into_cells(query, pending, shifts)
+    targets, target_ends, _ = _sort_into_cells(target, target, shifts)
+    starts = np.unique(np.append(0, target_ends))
+    low, high = (function.reduceat(targets, starts[:-1], axis=1) for function in (np.minimum, np.maximum))
+    best = np.full(order.size, np.inf)
+    if _blocks.block_distances(places, ends, targets, starts, low, high, steps, most, best) > most:
+        return False
+    distances[order] = np.sqrt(best)
+    return True
+
+
+def _sort_into_cells(bits: Words, wanted: Words, shifts: Index) -> tuple[Float, Index, Index]:
+    slices, rows, words = bits.shape
+    ends = np.zeros(np.prod((np.array([slices, rows, 64 * (words - 2)]) - 1 >> shifts) + 1), np.int64)
+    count = int(np.bitwise_count(wanted).sum())
+    places, order = np.empty((3, count)), np.empty(count, np.int64)
+    _blocks.sort_into_cells(bits, wanted, shifts, ends, places, order)
+    return places, ends, order
+
+
+def _transform(
+    query: Words, pending: Words, target: Words, extents: Index, spacing: tuple[float, float, float], distances: Float
+) -> None:
     slices, rows, _ = query.shape
     counts = np.bitwise_count(query).astype(np.int64)
     starts = counts.cumsum().reshape(query.shape) - counts
@@ -209,7 +259,7 @@ def _find_far(
         pending,
         target,
         starts,
-        _extents(target),
+        extents,
         np.array(spacing),
         masks,
         indices,
