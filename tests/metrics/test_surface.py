@@ -311,10 +311,10 @@ class TestBruteForce:
         shape = tuple(data.draw(st.integers(1, count)) for count in (7, 12, 100))[-data.draw(st.sampled_from([2, 3])) :]
         spacing_mm = tuple(data.draw(st.sampled_from([0.3, 0.78, 1.0, 1.5, 5.0])) for _ in shape)
         random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-        masks = [scattered(random, shape, data.draw(st.integers(0, 9))) for _ in range(2)]
+        reference, prediction = (scattered(random, shape, data.draw(st.integers(0, 9))) for _ in range(2))
         name = data.draw(st.sampled_from(NAMES))
-        found = mask_surface_distances(*masks, spacing_mm, name)
-        forth, back = brute.distances(*masks, spacing_mm, name)
+        found = mask_surface_distances(reference, prediction, spacing_mm, name)
+        forth, back = brute.distances(reference, prediction, spacing_mm, name)
         assert_allclose(found.reference_to_prediction, forth, rtol=1e-12, atol=1e-12)
         assert_allclose(found.prediction_to_reference, back, rtol=1e-12, atol=1e-12)
 
