@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from calibeval.cli.options import Quiet, Workers
+from calibeval.cli.options import Channels, Quiet, Workers
 from calibeval.errors import UsageError
 from calibeval.files import check_writable
 
@@ -58,9 +58,6 @@ Margins = Annotated[
 Method = Annotated[str, typer.Option(metavar="NAME", help="Method to check, where there are several.")]
 Images = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Images whose names and places the predictions must have.")
-]
-Channels = Annotated[
-    int | None, typer.Option(min=1, help="Files an image of --images, where names do not tell (case_0000, case_0001).")
 ]
 Integrity = Annotated[
     bool, typer.Option("--integrity", help="With PREDS LABELS: check the files too. Without gates: the files alone.")

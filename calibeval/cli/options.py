@@ -12,6 +12,9 @@ from typer.core import TyperCommand, TyperGroup
 from calibeval.scoring.options import OPTIONS, Option, ScoreOptions
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
+Channels = Annotated[
+    int | None, typer.Option(min=1, help="Files an image, where names do not tell (case_0000, case_0001).")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors; the exit code tells.")]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from calibeval.cli.console import progress
+from calibeval.cli.options import Channels
 from calibeval.cli.train import require_torch
 
 Checkpoint = Annotated[Path, typer.Argument(help="best.pt of a run of `calibeval train`.", show_default=False)]
@@ -26,6 +27,7 @@ def predict(
     *,
     out: Out = Path("preds"),
     tta: Tta = "none",
+    channels: Channels = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
     quiet: Quiet = False,
@@ -33,9 +35,10 @@ def predict(
     """Write one probability map per image, (x, y, z, class) in the image's own geometry."""
     require_torch()
     from calibeval.train.cases import find_images
+    from calibeval.train.checkpoint import read_checkpoint
     from calibeval.train.predict import predict_cases
 
-    cases = list(find_images(images).values())
+    cases = list(find_images(images, read_checkpoint(checkpoint).network.channels, channels).values())
     with progress("predicting", len(cases), quiet=quiet) as advance:
         failures = predict_cases(
             checkpoint, cases, out, tta=tta, device=device, batch_size=batch_size, progress=advance

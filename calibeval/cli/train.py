@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calibeval.cli.console import INTERRUPTED, progress
-from calibeval.cli.options import DryRun, Quiet
+from calibeval.cli.options import Channels, DryRun, Quiet
 from calibeval.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from calibeval.train.checkpoint import Checkpoint
     from calibeval.train.config import TrainConfig
     from calibeval.train.fit import Fitted, Watcher
-    from calibeval.train.session import Plan
+    from calibeval.train.plan import TrainingPlan
 
 _MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
 
@@ -57,7 +57,17 @@ Backbone = Annotated[str | None, typer.Option(help="unet, unet-nacl or dynunet [
 Width = Annotated[int | None, typer.Option(help="Filters at full resolution [32].")]
 Size = Annotated[str | None, typer.Option(metavar="N|HxW", help="Training slices are cropped or padded to it.")]
 Fold = Annotated[str | None, typer.Option(metavar="i/n", help="Fold i is held out, the next validates [1/5].")]
-GroupBy = Annotated[str | None, typer.Option(help="patient keeps a patient's cases together; none [patient].")]
+Cases = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Table of facts about the cases: columns case, patient, ...")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none|patient|COLUMN|REGEX",
+        help="Whose cases stay together: a patient's, by --cases or by name; of a column of --cases; of the part of "
+        "the name in parentheses [patient].",
+    ),
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training slices [100].")]
 BatchSize = Annotated[int | None, typer.Option(help="Slices per forward pass, over all processes [16].")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate at the start [0.001].")]
@@ -88,7 +98,9 @@ def train(
     width: Width = None,
     size: Size = None,
     fold: Fold = None,
+    cases: Cases = None,
     group_by: GroupBy = None,
+    channels: Channels = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
@@ -113,7 +125,8 @@ def train(
     settings = parse_settings(set_ or []) | neighbourhood
     chosen = {
         "loss": loss, "settings": settings or None, "backbone": backbone, "width": width,
-        "size": parse_size(size) if size else None, "fold": fold, "group_by": group_by, "epochs": epochs,
+        "size": parse_size(size) if size else None, "fold": fold, "epochs": epochs,
+        "cases": str(cases) if cases else None, "group_by": group_by, "channels": channels,
         "batch_size": batch_size, "lr": lr, "augment": augment, "seed": seed, "deterministic": deterministic,
         "amp": amp, "accumulate": accumulate, "device": device, "workers": workers, "early_stop": early_stop,
         "overfit_batch": overfit_batch,
@@ -154,8 +167,8 @@ def _start(
     from tempfile import TemporaryDirectory
 
     from calibeval.train.config import DEMO, make_config
+    from calibeval.train.plan import make_plan
     from calibeval.train.run import find_demo_data, start_run
-    from calibeval.train.session import make_plan
 
     base = {} if data or preset else DEMO
     config = make_config(preset, data=str(data or ""), out="", **{**base, **given})
@@ -172,7 +185,7 @@ def _start(
             _run(config, plan, None, quiet=quiet)
 
 
-def _describe(config: TrainConfig, plan: Plan) -> None:
+def _describe(config: TrainConfig, plan: TrainingPlan) -> None:
     from calibeval.train.run import describe_plan
 
     if _leads():
@@ -195,7 +208,7 @@ def _resume(out: Path, given: dict[str, Any], others: list[Any], *, dry_run: boo
         _run(config, plan, checkpoint, quiet=quiet)
 
 
-def _run(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quiet: bool) -> None:
+def _run(config: TrainConfig, plan: TrainingPlan, checkpoint: Checkpoint | None, *, quiet: bool) -> None:
     """Fit, predict, score; exit code 3 when a held-out case failed, 130 when stopped."""
     try:
         fitted = _fit(config, plan, checkpoint, quiet=quiet)
@@ -209,7 +222,7 @@ def _run(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quie
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _fit(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quiet: bool) -> Fitted:
+def _fit(config: TrainConfig, plan: TrainingPlan, checkpoint: Checkpoint | None, *, quiet: bool) -> Fitted:
     """Train; a stop that was asked for becomes a KeyboardInterrupt when all is saved."""
     from calibeval.train.fit import fit
     from calibeval.train.team import gpu_memory
@@ -222,7 +235,7 @@ def _fit(config: TrainConfig, plan: Plan, checkpoint: Checkpoint | None, *, quie
     return fitted
 
 
-def _finish(config: TrainConfig, plan: Plan, fitted: Fitted, *, quiet: bool) -> None:
+def _finish(config: TrainConfig, plan: TrainingPlan, fitted: Fitted, *, quiet: bool) -> None:
     """Predict and score the held-out cases."""
     from calibeval.train.run import predict_held_out
 

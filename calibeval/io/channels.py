@@ -79,12 +79,12 @@ def _are_channels(
     as_cases, as_channels = known & (alone.keys() - numbered.keys()), known & (numbered.keys() - alone.keys())
     if bool(as_cases) != bool(as_channels):
         return bool(as_channels)
-    if expected > 1:  # a case that lacks a channel costs itself alone
+    if expected:  # a case that lacks a channel, or has one too many, costs itself alone
         whole = sum(len(numbered[case]) == expected for case, fits in counted.items() if fits)
         return 2 * whole >= len(sizes)
-    if (as_cases or len(sizes) == 1 < sizes[0]) and not expected and all(counted.values()):
+    if (as_cases or len(sizes) == 1 < sizes[0]) and all(counted.values()):
         raise UsageError(_two_readings(alone, numbered))
-    return all(counted.values()) and len(set(sizes)) == 1 and (not expected or sizes[0] == expected)
+    return all(counted.values()) and len(set(sizes)) == 1
 
 
 def _ordered(case: str, found: dict[str, Path]) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from calibeval.case_table import NONE, PATIENT
 from calibeval.errors import InputError, UsageError
 
 Setting = float | int | bool | str
@@ -28,7 +29,9 @@ class TrainConfig:
         size: height and width of the training slices, cropped or padded; 0 fits the largest slice, up to 256.
         fold: `i/K`: fold i is held out for testing, the next one for choosing the best epoch; empty takes the
             data's own train, val and test folders, or 1/5.
-        group_by: `patient` keeps the cases of a patient together, `none` splits by case.
+        cases: table of facts about the cases; empty for none.
+        group_by: whose cases stay together: `patient`, `none`, a column of the table or an expression on names.
+        channels: files an image, where names do not tell; 0 where they do.
         epochs: passes over the training slices.
         batch_size: slices per forward pass, over all processes.
         accumulate: forward passes per step of the optimizer.
@@ -55,7 +58,9 @@ class TrainConfig:
     width: int = 0
     size: tuple[int, int] = (0, 0)
     fold: str = ""
-    group_by: str = "patient"
+    cases: str = ""
+    group_by: str = PATIENT
+    channels: int = 0
     epochs: int = 100
     batch_size: int = 16
     accumulate: int = 1
@@ -72,6 +77,11 @@ class TrainConfig:
     amp: bool = False
     device: str = "auto"
     workers: int = 0
+
+    @property
+    def group_noun(self) -> str:
+        """What the cases are grouped by, for people."""
+        return {PATIENT: "patient", NONE: "case"}.get(self.group_by, "group")
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -95,19 +105,18 @@ _MANY = 10**6  # no run has as many epochs; one that would never end is a slip o
 _LARGEST_SIDE = 2**14
 _RANGES = {
     "epochs": (1, _MANY), "batch_size": (1, _MANY), "accumulate": (1, _MANY), "step_epochs": (1, _MANY),
-    "early_stop": (0, _MANY), "workers": (0, 1024), "width": (0, 4096), "seed": (0, 2**63 - 1),
+    "early_stop": (0, _MANY), "workers": (0, 1024), "width": (0, 4096), "channels": (0, 1024), "seed": (0, 2**63 - 1),
 }  # fmt: skip
 _CHOICES = {
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "step", "cosine"),
-    "group_by": ("patient", "none"),
 }
 
 # Published protocols; see the notes on sources in the README.
 PRESETS: dict[str, dict[str, Any]] = {
     "sdc-paper": {
         "optimizer": "adam", "lr": 1e-3, "schedule": "step", "step_epochs": 50, "epochs": 100, "batch_size": 16,
-        "fold": "1/5", "group_by": "patient",
+        "fold": "1/5", "group_by": PATIENT,
     },
     "nacl-code": {
         "optimizer": "adam", "lr": 1e-3, "schedule": "step", "step_epochs": 50, "epochs": 100, "batch_size": 4,

@@ -21,15 +21,16 @@ from torch import Tensor
 from calibeval.errors import CalibevalError
 from calibeval.metrics.overlap import class_overlap, dsc
 from calibeval.metrics.statistics import IGNORED
-from calibeval.train.cases import Volume
 from calibeval.train.checkpoint import Checkpoint
 from calibeval.train.config import TrainConfig
 from calibeval.train.models import BACKBONES
+from calibeval.train.plan import TrainingPlan
 from calibeval.train.predict import Predictor
 from calibeval.train.record import plot_curves, renew_records, write_metrics, write_origin
-from calibeval.train.session import Plan, Session, open_session, save_best, save_last
+from calibeval.train.session import Session, open_session, save_best, save_last
 from calibeval.train.slices import Batch, make_loader
 from calibeval.train.team import join_team
+from calibeval.train.volumes import Volume
 
 
 class Fitted(NamedTuple):
@@ -62,7 +63,7 @@ class Watcher(NamedTuple):
     stop: Callable[[], bool] = lambda: False
 
 
-def fit(config: TrainConfig, plan: Plan, watcher: Watcher, resume: Checkpoint | None = None) -> Fitted:
+def fit(config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume: Checkpoint | None = None) -> Fitted:
     """Train a network and write `last.pt`, `best.pt`, `metrics.csv`, `curves.png` and the records of its origin.
 
     Args:

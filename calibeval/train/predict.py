@@ -21,12 +21,12 @@ from calibeval.errors import InputError, UsageError
 from calibeval.files import file_hash
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics.statistics import IGNORED
-from calibeval.train.cases import Case, Volume, read_volume
 from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_bytes
 from calibeval.train.frame import Size, crop_centre, pad_image, whole_frame
 from calibeval.train.models import BACKBONES, Backbone
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device, gpu_memory
+from calibeval.train.volumes import ImageFiles, Volume, read_volume
 
 TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
 PREPROCESSING = (
@@ -37,7 +37,7 @@ _COMPRESSION = 1  # probabilities hardly shrink any further
 
 def predict_cases(
     checkpoint_path: Path,
-    cases: Sequence[Case],
+    cases: Sequence[ImageFiles],
     out: Path,
     *,
     tta: str = "none",
@@ -165,7 +165,7 @@ def write_probabilities(out: Path, volume: Volume, probabilities: NDArray[np.flo
     write_bytes(out / f"{volume.name}.nii.gz", igzip.compress(nifti.to_bytes(), _COMPRESSION, mtime=0))
 
 
-def _check_channels(volume: Volume, case: Case, channels: int) -> None:
+def _check_channels(volume: Volume, case: ImageFiles, channels: int) -> None:
     found = volume.image.shape[1]
     if found != channels:
         raise InputError(

@@ -17,6 +17,7 @@ import torch
 from calibeval._version import __version__
 from calibeval.errors import InputError, UsageError
 from calibeval.files import file_hash
+from calibeval.io.arrays import with_parts
 from calibeval.train.cases import DataSet
 from calibeval.train.checkpoint import write_bytes
 from calibeval.train.config import TrainConfig, config_to_dict
@@ -129,7 +130,8 @@ def _hashes(data: DataSet) -> dict[str, str]:
     files = {file for case in data.cases.values() for file in (*case.images, case.label) if file}
     declared = data.root / "dataset.json"
     files |= {declared} if declared.is_file() else set()
-    return {file.relative_to(data.root).as_posix(): file_hash(file) for file in sorted(files)}
+    parts = {part for file in files for part in with_parts(file) if part.is_file()}
+    return {part.relative_to(data.root).as_posix(): file_hash(part) for part in sorted(parts)}
 
 
 def _environment() -> dict[str, Any]:

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 from calibeval.errors import InputError, UsageError
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import ScoreJob, plan_job
-from calibeval.train.cases import Case
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_bytes
 from calibeval.train.config import TrainConfig, read_config
 from calibeval.train.losses import build_loss
 from calibeval.train.models import BACKBONES, build_network
+from calibeval.train.plan import TrainingPlan, make_plan
 from calibeval.train.predict import predict_cases
 from calibeval.train.record import refuse_changed, refuse_taken
-from calibeval.train.session import Plan, make_plan
+from calibeval.train.volumes import ImageFiles
+from calibeval.wording import count_of
 
 _MIB = 2**20
 
@@ -77,7 +78,7 @@ def start_run(config: TrainConfig) -> None:
     refuse_taken(Path(config.out))
 
 
-def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Plan, Checkpoint]:
+def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, TrainingPlan, Checkpoint]:
     """Read configuration and last checkpoint of a run, and its data again.
 
     Args:
@@ -95,7 +96,7 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Plan
     return config, plan, checkpoint
 
 
-def describe_plan(config: TrainConfig, plan: Plan) -> str:
+def describe_plan(config: TrainConfig, plan: TrainingPlan) -> str:
     """What a run would do, for `--dry-run` and the start of a run."""
     slices = sum(len(volume.image) for volume in plan.train)
     steps = -(-slices // config.batch_size)
@@ -110,6 +111,7 @@ def describe_plan(config: TrainConfig, plan: Plan) -> str:
             f"{parameters:,} parameters",
             f"classes   {', '.join(plan.classes)}",
             f"cases     {len(plan.split.train)} train, {len(plan.split.val)} validate, {len(plan.split.test)} held out",
+            f"groups    {_describe_groups(config, plan.groups)}",
             f"slices    {slices} of {plan.size[0]}x{plan.size[1]}, {steps} batches an epoch, {config.epochs} epochs",
             f"images    {memory:.0f} MiB in memory",
             f"output    {config.out}",
@@ -117,7 +119,14 @@ def describe_plan(config: TrainConfig, plan: Plan) -> str:
     )
 
 
-def predict_held_out(config: TrainConfig, plan: Plan, progress: Callable[[str], None]) -> HeldOut:
+def _describe_groups(config: TrainConfig, group_of: Mapping[str, str]) -> str:
+    """How many patients, and an example of the rule that says so."""
+    found = count_of(len(set(group_of.values())), config.group_noun)
+    example = next(((case, group) for case, group in group_of.items() if case != group), None)
+    return f"{found}, for example {example[0]} is of {example[1]}" if example else f"{found}, each case by itself"
+
+
+def predict_held_out(config: TrainConfig, plan: TrainingPlan, progress: Callable[[str], None]) -> HeldOut:
     """Predict the held-out cases with the best checkpoint and lay their labels beside."""
     out = Path(config.out)
     cases = [plan.data.cases[name] for name in plan.split.test]
@@ -128,7 +137,7 @@ def predict_held_out(config: TrainConfig, plan: Plan, progress: Callable[[str], 
     return HeldOut(predictions, _copy_labels(plan, cases, out / "labels"), failures)
 
 
-def _copy_labels(plan: Plan, cases: list[Case], folder: Path) -> Path | None:
+def _copy_labels(plan: TrainingPlan, cases: list[ImageFiles], folder: Path) -> Path | None:
     """Copy labels and `dataset.json`: scoring against the whole data set would miss all other cases."""
     labels = [case.label for case in cases if case.label]
     if not labels:

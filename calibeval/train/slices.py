@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from calibeval.train.cases import Volume
 from calibeval.train.frame import Size, pad_image, pad_label
 from calibeval.train.loss_base import SegmentationLoss
+from calibeval.train.volumes import Volume
 
 Batch = dict[str, Tensor]
 _MAX_TURN_DEGREES = 15.0

@@ -1,12 +1,16 @@
 """Reading data sets: layouts, channels, classes, and every file that cannot be used."""
 
+import gzip
 import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from calibeval.errors import GeometryError, InputError, UsageError
-from calibeval.train.cases import find_data, find_images, read_volume
+from calibeval.errors import BrokenFileError, GeometryError, InputError, UsageError
+from calibeval.io.classes import ClassScheme
+from calibeval.train.cases import find_data, find_images
+from calibeval.train.volumes import count_channels, read_volume
 from tests.train.data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, write_nnunet, write_npz_slices
 
 
@@ -84,9 +88,62 @@ def test_images_to_predict(tmp_path):
         ("case_000", 2, None),
         ("case_001", 2, None),
     ]
-    assert list(find_images(tmp_path / "imagesTr" / "case_001_0001.nii.gz")) == ["case_001"]
+    assert list(find_images(tmp_path / "imagesTr" / "case_001_0000.nii.gz")) == ["case_001"]
     with pytest.raises(UsageError, match="no image found"):
         find_images(tmp_path / "labelsTr" / "none")
+
+
+def test_ids_of_four_digits_are_cases(tmp_path):
+    """amos_0001 and amos_0002 are two patients where their labels, or a network of one channel, say so."""
+    names = [f"amos_{number:04d}" for number in (1, 2, 3)]
+    folder = write_nnunet(tmp_path, names, numbered=False)
+    assert list(find_data(folder).cases) == names
+    assert list(find_images(folder / "imagesTr", network_channels=1)) == names
+
+
+def test_numbers_that_may_be_ids_or_channels_need_a_word(tmp_path):
+    for number in range(2):
+        write_nifti(tmp_path / f"word_{number:04d}.nii.gz", disc_case(number)[0][0])
+    with pytest.raises(UsageError, match=r"--channels 2 .*--channels 1"):
+        find_images(tmp_path)
+    assert list(find_images(tmp_path, channels=1)) == ["word_0000", "word_0001"]
+    assert [path.name for path in find_images(tmp_path, channels=2)["word"].images] == [
+        "word_0000.nii.gz",
+        "word_0001.nii.gz",
+    ]
+    assert list(find_images(tmp_path, network_channels=2)) == ["word"]
+
+
+def test_two_labels_or_slices_of_one_case_are_refused(tmp_path):
+    folder = write_nnunet(tmp_path / "nifti", NAMES[:2])
+    path = folder / "labelsTr" / "case_000.nii.gz"
+    (folder / "labelsTr" / "case_000.nii").write_bytes(gzip.decompress(path.read_bytes()))
+    with pytest.raises(UsageError, match="more than one file for the case case_000"):
+        find_data(folder)
+    write_npz_slices(tmp_path / "npz", ["a"])
+    (tmp_path / "npz" / "a_slice_01.npz").write_bytes((tmp_path / "npz" / "a_slice_1.npz").read_bytes())
+    with pytest.raises(UsageError, match=r"the case a has a slice twice: a_slice_01\.npz, a_slice_1\.npz"):
+        find_data(tmp_path / "npz")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".mha"])
+def test_colours_of_a_plane_are_channels(tmp_path, suffix):
+    colours = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), tmp_path / f"a_0000{suffix}")
+    case = find_images(tmp_path, network_channels=3)["a"]
+    volume = read_volume(case, ClassScheme())
+    assert count_channels(case) == 3 and volume.image.shape == (1, 3, 5, 4)
+    for channel in range(3):
+        expected = colours[..., channel] - colours[..., channel].mean()
+        np.testing.assert_allclose(volume.image[0, channel], expected / colours[..., channel].std(), atol=1e-5)
+
+
+def test_a_volume_of_vectors_has_channels(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 5, 4, 2)).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(values, isVector=True), tmp_path / "a.nrrd")
+    volume = read_volume(find_images(tmp_path)["a"], ClassScheme())
+    expected = (values - values.mean((0, 1, 2))) / values.std((0, 1, 2))
+    np.testing.assert_allclose(volume.image, expected.transpose(0, 3, 1, 2), atol=1e-5)
 
 
 def test_constant_images_become_zero(tmp_path):
@@ -146,6 +203,13 @@ class TestRefusals:
         folder = write_nnunet(tmp_path, NAMES[:1], channels=2)
         write_nifti(folder / "imagesTr" / "case_000_0001.nii.gz", np.zeros((3, 16, 15), np.float32))
         with pytest.raises(InputError, match=r"case_000_0001.nii.gz: shape \(3, 16, 15\) does not fit"):
+            first_volume(find_data(folder))
+
+    def test_truncated_label(self, tmp_path):
+        folder = write_nnunet(tmp_path, NAMES[:1])
+        path = folder / "labelsTr" / "case_000.nii.gz"
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(BrokenFileError, match=r"case_000\.nii\.gz"):
             first_volume(find_data(folder))
 
     def test_truncated(self, tmp_path):

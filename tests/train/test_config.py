@@ -56,7 +56,6 @@ def test_json_round_trip(preset, tmp_path):
         ({"size": (10**9, 64)}, "--size must be at most 16384 pixels"),
         ({"weight_decay": -1.0}, "weight decay must be at least 0"),
         ({"optimizer": "sgd"}, "Unknown optimizer 'sgd'. Known: adam, adamw"),
-        ({"group_by": "site"}, "Unknown group-by 'site'. Known: patient, none"),
     ],
 )
 def test_values_without_sense(settings, message):

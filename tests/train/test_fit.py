@@ -11,14 +11,15 @@ import torch
 
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.train import fit as loop
-from calibeval.train.cases import Volume
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from calibeval.train.config import make_config, read_config
 from calibeval.train.fit import Watcher, fit, learning_rate, volume_dsc
 from calibeval.train.models import Network
+from calibeval.train.plan import make_plan
 from calibeval.train.run import resume_run, start_run
-from calibeval.train.session import make_plan, open_session
+from calibeval.train.session import open_session
 from calibeval.train.team import join_team
+from calibeval.train.volumes import Volume
 from tests.train.data_sets import NAMES, write_nifti, write_nnunet, write_npz_slices
 
 SMALL = {"width": 4, "epochs": 4, "batch_size": 4, "fold": "1/6", "lr": 5e-3}
@@ -228,7 +229,7 @@ class TestWhenSomethingBreaks:
             make_plan(small(npz, tmp_path / "run", fold=""))
 
     def test_images_larger_than_memory(self, data, tmp_path, monkeypatch):
-        monkeypatch.setattr("calibeval.train.cases.available_memory", lambda: 1000.0)
+        monkeypatch.setattr("calibeval.train.volumes.available_memory", lambda: 1000.0)
         with pytest.raises(UsageError, match=r"take 0\.0 GiB in memory, where 0\.0 GiB are free"):
             make_plan(small(data, tmp_path / "run"))
 

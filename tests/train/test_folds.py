@@ -4,11 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibeval.case_table import patient_of
+from calibeval.case_table import groups, patient_of
 from calibeval.errors import UsageError
-from calibeval.train.folds import parse_fold, split_cases
+from calibeval.train.folds import Split, parse_fold, refuse_shared
+from calibeval.train.folds import split_cases as split_groups
 
 ACDC = [f"patient{number:03d}_frame{frame:02d}" for number in range(1, 21) for frame in (1, 9)]
+
+
+def split_cases(cases, fold, group_by):
+    return split_groups(groups(cases, group_by), fold, group_by)
 
 
 @pytest.mark.parametrize("folds", [3, 5, 20])
@@ -25,8 +30,8 @@ def test_no_patient_is_in_two_parts(folds):
 @given(st.sets(st.integers(0, 200), min_size=3, max_size=40), st.integers(3, 8), st.sampled_from(["patient", "none"]))
 def test_every_case_is_held_out_once_and_validates_once(numbers, folds, group_by):
     cases = [f"c{number}_frame{frame}" for number in numbers for frame in range(number % 3 + 1)]
-    groups = len(numbers) if group_by == "patient" else len(cases)
-    if groups < folds:
+    parts = len(numbers) if group_by == "patient" else len(cases)
+    if parts < folds:
         with pytest.raises(UsageError, match="leaves a fold empty"):
             split_cases(cases, f"1/{folds}", group_by)
         return
@@ -49,6 +54,17 @@ def test_without_groups_frames_of_a_patient_may_part():
 def test_an_empty_fold_names_the_numbers():
     with pytest.raises(UsageError, match="4 cases of 2 patients for 5 folds"):
         split_cases(["a_ED", "a_ES", "b_ED", "b_ES"], "1/5", "patient")
+
+
+def test_a_patient_in_two_parts_of_a_data_set_is_refused():
+    split = Split(("p1_ED", "p2_ED"), ("p3_ED",), ("p1_ES",))
+    group_of = groups(["p1_ED", "p1_ES", "p2_ED", "p3_ED"], "patient")
+    with pytest.raises(
+        UsageError, match=r"p1 lie in train/ and in test/ \(p1_ED, p1_ES\).*--fold 1/5.*--group-by none"
+    ):
+        refuse_shared(split, group_of)
+    refuse_shared(split._replace(test=()), group_of)
+    refuse_shared(split, {case: case for case in group_of})
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/5", "6/5", "1/2", "a/b", "1/5/2"])

@@ -5,15 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from calibeval.train.cases import Volume, find_images
+from calibeval.train.cases import find_images
 from calibeval.train.checkpoint import read_checkpoint
 from calibeval.train.config import make_config
 from calibeval.train.fit import Watcher, fit
 from calibeval.train.frame import crop_centre, pad_image, pad_label, whole_frame
 from calibeval.train.models import BACKBONES
+from calibeval.train.plan import make_plan
 from calibeval.train.predict import Predictor, predict_cases
-from calibeval.train.session import make_plan
 from calibeval.train.slices import SliceSet, Ticket
+from calibeval.train.volumes import Volume
 from tests.train.data_sets import NAMES, write_nnunet
 
 IGNORED = 255

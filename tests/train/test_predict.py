@@ -20,7 +20,7 @@ from tests.train.data_sets import AFFINE, NAMES, SHAPE, disc_case, write_nifti, 
 
 
 def predict_folder(checkpoint, images, out, **options):
-    return predict_cases(checkpoint, list(find_images(images).values()), out, **options)
+    return predict_cases(checkpoint, list(find_images(images, network_channels=1).values()), out, **options)
 
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_a_name_too_long_or_an_image_too_large_costs_only_itself(checkpoint, tmp
     assert [failure.path.name for failure in failures] == [f"{long}.nii.gz"]
     assert "the name is too long to be written. Give its image a shorter one." in str(failures[0])
     assert sorted(path.name for path in out.iterdir()) == [f"{fits}.nii.gz", "c.nii.gz", "manifest.json"]
-    monkeypatch.setattr("calibeval.train.cases.available_memory", lambda: 1000.0)
+    monkeypatch.setattr("calibeval.train.volumes.available_memory", lambda: 1000.0)
     write_nifti(images / "d.nii.gz", image[:1, :4, :4])
     failures = predict_folder(checkpoint, images, tmp_path / "less")
     assert len(failures) == 3 and "its images take 0.0 GiB in memory, where 0.0 GiB are free" in str(failures[0])

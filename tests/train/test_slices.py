@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from calibeval.train.cases import Volume
 from calibeval.train.losses import SDCLoss
 from calibeval.train.slices import EpochOrder, SliceSet, Ticket, augment_slice, fit_to_size, make_loader
+from calibeval.train.volumes import Volume
 
 IGNORED = 255
 
