@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 500
 INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
 # Libraries whose version can change a number or a file.
-_LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "SimpleITK", "pandas", "torch")
+_LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "pillow", "pandas", "torch")
 
 
 def version_text() -> str:

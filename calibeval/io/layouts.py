@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from calibeval.errors import UsageError
-from calibeval.io.formats import stem_of, suffix_of
+from calibeval.io.formats import stem_of, suffix_of, with_parts
 from calibeval.io.naming import plain_name
 from calibeval.table import BINS_SUFFIX
 
@@ -54,7 +54,8 @@ def empty_folders(predictions: Path, methods: Iterable[str]) -> list[str]:
 def list_files(folder: Path) -> list[Path]:
     """All files of known suffix below a folder, sorted; links are followed, but never in a circle.
 
-    Hidden files and folders are left out, links to nowhere are not; of nnU-Net's folds the collections beside them are.
+    Hidden files and folders and the data beside a header are left out, links to nowhere are not; of nnU-Net's folds the
+    collections beside them are.
 
     Raises:
         UsageError: a name that cannot be written to a table.
@@ -63,7 +64,8 @@ def list_files(folder: Path) -> list[Path]:
     for path in found:
         if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # bytes that were no UTF-8
             raise UsageError(f"{str(path)!a}: the name is no valid text. Rename the file.")
-    return found
+    parts = {part for path in found for part in with_parts(path)[1:]}
+    return [path for path in found if path not in parts]
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:

@@ -93,7 +93,7 @@ def open_maps(paths: CasePaths, reference: ArrayFile, scheme: ClassScheme, axes:
     for file, layout in zip(files, layouts, strict=True):
         if each and layout.classes:
             raise InputError(file.path, f"holds {layout.classes} classes where one was expected.")
-    notes = dict.fromkeys(note for file in files for note in check_place(file, reference))
+    notes = dict.fromkeys(note for file in files for note in (*file.notes, *check_place(file, reference)))
     lacks = each and all(name.isdigit() and int(name) for name in paths.classes)
     return Maps(tuple(files), tuple(layouts), each, tuple(notes), _spacing(files[0], layouts[0]), lacks)
 

@@ -1,6 +1,7 @@
 """Opening array files: what the header says, and what becomes of files that are not what they should be."""
 
 import gzip
+import struct
 import zipfile
 
 import nibabel
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from calibeval.errors import InputError
+from calibeval.errors import BrokenFileError, InputError
+from calibeval.io import array_file
 from calibeval.io.arrays import array_keys, open_array, stem_of, suffix_of
 from tests.case_files import AFFINE, SHAPE, itk_image, write_itk, write_nifti, write_npz, write_png
 
@@ -220,6 +222,56 @@ def test_a_gzip_of_several_members_is_one_file(tmp_path):
 def test_a_plain_nifti_named_gz_is_refused(tmp_path):
     write_nifti(tmp_path / "a.nii", VALUES).rename(tmp_path / "a.nii.gz")
     refused(tmp_path / "a.nii.gz")
+
+
+def test_a_name_that_contradicts_the_compression_is_told(tmp_path):
+    write_nifti(tmp_path / "a.nii", VALUES).rename(tmp_path / "a.nii.gz")
+    assert refused(tmp_path / "a.nii.gz") == "is not compressed, though its name says so. Compress or rename it."
+    write_nifti(tmp_path / "b.nii.gz", VALUES).rename(tmp_path / "b.nii")
+    assert refused(tmp_path / "b.nii") == "is compressed, and its name does not say so. Rename it to end in .gz."
+
+
+def test_an_array_larger_than_the_free_memory_is_refused_and_no_damage(tmp_path, monkeypatch):
+    path = write_nifti(tmp_path / "a.nii.gz", VALUES)
+    monkeypatch.setattr(array_file, "available_memory", lambda: 100.0)
+    with pytest.raises(InputError) as caught:
+        open_array(path).load()
+    assert type(caught.value) is InputError
+    assert caught.value.problem == "its array takes 0.0 GiB, where 0.0 GiB of memory are free."
+    load_by_stream(open_array(path))  # takes no more than a chunk
+
+
+HEADER_DAMAGE = {
+    "datatype": (70, "<h", 4096),
+    "vox_offset 0": (108, "<f", 0.0),
+    "vox_offset infinite": (108, "<f", float("inf")),
+    "vox_offset huge": (108, "<f", 1e30),
+    "scl_inter": (116, "<f", float("nan")),
+    "dim 0": (40, "<h", 0),
+    "dim negative": (42, "<h", -4),
+}
+
+
+@pytest.mark.parametrize("damage", HEADER_DAMAGE)
+def test_a_nifti_header_that_cannot_be_is_damage(damage, tmp_path):
+    path = write_nifti(tmp_path / "a.nii", VALUES)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 112, 2.0)  # scl_slope
+    place, kind, value = HEADER_DAMAGE[damage]
+    struct.pack_into(kind, content, place, value)
+    path.write_bytes(content)
+    with pytest.raises(BrokenFileError):
+        open_array(path).load()
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': '<f4', 'fortran_order': False, 'shape': (4, ", "(" * 500, "{" + "[" * 90]
+)
+def test_an_npy_header_that_is_no_python_is_damage(header, tmp_path):
+    text = header.ljust(600).encode() + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(480))
+    with pytest.raises(BrokenFileError):
+        open_array(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

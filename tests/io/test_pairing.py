@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from calibeval.errors import UsageError
 from calibeval.io.manifest import read_manifest
 from calibeval.io.pairing import empty_folders, find_methods, list_files, pair_files
+from tests.case_files import write_itk
 
 
 def touch(folder, *names):
@@ -124,6 +126,13 @@ def test_hidden_files_and_other_files_are_no_predictions(tmp_path):
     preds = ["a.nii.gz", "._a.nii.gz", ".cache/a.nii.gz", "a.pkl", "plans.json", "a.txt"]
     found, extra = pairs(tmp_path, preds, ["a.nii.gz", ".b.nii.gz"])
     assert (found, extra) == ({"a": ["a.nii.gz"]}, [])
+
+
+def test_the_data_of_a_header_are_no_file_of_their_own(tmp_path):
+    write_itk(tmp_path / "a.mhd", np.zeros((2, 3, 4), np.uint8))
+    (tmp_path / "a.raw").rename(tmp_path / "a.img")
+    (tmp_path / "a.mhd").write_text((tmp_path / "a.mhd").read_text().replace("a.raw", "a.img"))
+    assert list_files(tmp_path) == [tmp_path / "a.mhd"]
 
 
 def test_methods_are_sub_folders_unless_files_lie_beside_them(tmp_path):

@@ -24,7 +24,7 @@ from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import plan_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.shards import ShardStore
-from tests.case_files import make_case, write_folders, write_names, write_nifti
+from tests.case_files import make_case, write_folders, write_itk, write_names, write_nifti
 
 CASES = 6
 SHAPE = (30, 61, 70)
@@ -193,6 +193,21 @@ def test_what_is_done_is_not_done_again_unless_something_changed(small, tmp_path
         finish(preds, labels, store, **choices)
         assert seen == ["a", "b", "c"]
         seen.clear()
+
+
+def test_a_case_is_done_again_when_the_data_beside_its_header_changed(tmp_path, monkeypatch):
+    probabilities, label = make_case(0)
+    preds, labels = tmp_path / "preds", tmp_path / "labels"
+    write_itk(preds / "a.mhd", label)
+    write_itk(labels / "a.nrrd", label)
+    store, seen = ShardStore(tmp_path / "m.csv"), counting(monkeypatch)
+    classes = {"classes": "background,RV,LV", "metrics": "DSC"}
+    value = {row.case: row.value for row in finish(preds, labels, store, **classes).rows if row.class_name == "RV"}
+    assert value["a"] == 1
+    (preds / "a.raw").write_bytes(probabilities.argmax(axis=0).astype(np.uint8).tobytes())
+    value = {row.case: row.value for row in finish(preds, labels, store, **classes).rows if row.class_name == "RV"}
+    assert value["a"] < 1
+    assert seen == ["a", "a"]
 
 
 def test_a_failed_case_is_tried_again(small, tmp_path, monkeypatch):
