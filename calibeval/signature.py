@@ -47,6 +47,7 @@ PARTS: dict[str, Part] = {
     "gap": Part("voxels of gap", ("gap",), default="as-ECE"),
     "regions": Part("regions", of_data=True, default="none"),
     "ignore": Part("ignored label", of_data=True, default="none"),
+    "view": Part("field of view", of_data=True, default="none"),
     "map": Part("renamed labels", of_data=True, default="none"),
 }
 _KNOWN = {metric for part in PARTS.values() for metric in part.metrics} | {"Brier"}  # Brier: the data's parts alone

@@ -39,7 +39,7 @@ def score_for_gates(job: ScoreJob, *, workers: int | None, table: Path | None, q
 
     tables = {} if table is None else dict.fromkeys(job.pairings, table)
     (scored,) = score_and_write(job, tables, workers=workers, quiet=quiet)
-    if not scored.bins:
+    if not scored.scored:
         raise UsageError("No case could be scored, so no gate can be decided.")
     return scores_of_rows(scored.method if table is None else str(table), scored.signature, scored.rows)
 

@@ -33,7 +33,7 @@ def _parameter(keyword: str, option: Option) -> inspect.Parameter:
     default = ScoreOptions.__dataclass_fields__[keyword].default
     plain = str if option.kind is list else option.kind  # a list is given as text
     kind: Any = Literal.__getitem__(option.choices) if option.choices else plain
-    declared = typer.Option(f"--{option.name}", help=option.help, rich_help_panel=option.part)
+    declared = typer.Option(f"--{option.name}", help=option.help, metavar=option.metavar, rich_help_panel=option.part)
     annotation: Any = Annotated[kind if default is not None else kind | None, declared]
     return inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

@@ -82,7 +82,7 @@ def _run(job: ScoreJob, out: Path | None, workers: int | None, *, resume: bool, 
     except KeyboardInterrupt:
         print("calibeval: interrupted. What is done is kept: the same command with --resume goes on.", file=sys.stderr)
         return INTERRUPTED
-    scored = any(method.bins for method in scores)
+    scored = any(method.scored for method in scores)
     if as_json:
         _print_json(scores, paths, job.protocol)
     elif not quiet and scored:

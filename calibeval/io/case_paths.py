@@ -38,6 +38,7 @@ class CasePaths(NamedTuple):
         reference: the label; None when it is inside the prediction's NPZ.
         why: by which convention, for people.
         readings: what the values of such files mean, as far as the folder was asked; see `readings`.
+        mask: label map that is above 0 in the field of view; voxels outside are ignored.
     """
 
     case: str
@@ -47,6 +48,7 @@ class CasePaths(NamedTuple):
     reference: Path | None = None
     why: str = ""
     readings: Readings = ()
+    mask: Path | None = None
 
 
 class Pairing(NamedTuple):

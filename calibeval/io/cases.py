@@ -17,6 +17,7 @@ from calibeval.io.classes import ClassScheme, check_decided, different_values, n
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.io.predictions import PROBABILITY_KEYS, Prediction, ReadOptions, check_place, open_prediction
+from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
 
 __all__ = [
@@ -69,7 +70,9 @@ class Case:
     beside: str = ""
 
 
-def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, separate_masks: bool = False) -> Case:
+def open_case(
+    paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, separate_masks: bool = False, masked: bool = False
+) -> Case:
     """Open the files of a case.
 
     Args:
@@ -77,6 +80,7 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
         scheme: from `classes`; without names they follow from the prediction.
         options: what the user says.
         separate_masks: overlap and distances come from `paths.segmentation`, not from the probabilities.
+        masked: voxels outside `paths.mask` are ignored.
 
     Raises:
         InputError: any file that cannot be used.
@@ -88,6 +92,9 @@ def open_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions, *, se
         planes = prediction.classes
         scheme = scheme.with_classes(planes) if planes else name_values(_occurring(reference_file, prediction), scheme)
     reference = read_labels(reference_file, scheme).reshape(squeezed(reference_file.shape))
+    if masked:
+        inside = _field_of_view(paths, reference_file).reshape(reference.shape)
+        reference = np.where(inside, reference, np.uint8(IGNORED))
     predicted = segmentation = None
     if prediction.labels is not None:
         predicted = _read_decided(prediction.labels, reference, scheme)
@@ -142,6 +149,15 @@ def open_reference(paths: CasePaths) -> ArrayFile:
             "Give the folder LABELS.",
         )
     return open_array(path, LABEL_KEYS)
+
+
+def _field_of_view(paths: CasePaths, reference: ArrayFile) -> NDArray[np.bool_]:
+    if paths.mask is None:
+        raise InputError(paths.prediction[0], "has no mask in the folder --mask.", "Add it there.")
+    file = _open_segmentation(paths.mask, reference)
+    values = file.load()
+    inside: NDArray[np.bool_] = (values * file.slope + file.intercept if file.scaled else values) > 0
+    return inside
 
 
 def _open_segmentation(path: Path, reference: ArrayFile) -> ArrayFile:
@@ -247,4 +263,6 @@ def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
     ]
     if paths.segmentation is not None:
         lines.append(f"beside it   {paths.segmentation}: label map to check against")
+    if paths.mask is not None:
+        lines.append(f"mask        {paths.mask}: voxels where it is 0 count nowhere")
     return tuple(lines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import format_of, open_array, stem_of
@@ -77,7 +78,7 @@ def pair_files(
     matched = _match(found, references, predictions, labels or predictions)
     cases = [_case(case, matched.get(case), references[case], own_label=labels is None) for case in sorted(references)]
     if segmentations is not None:
-        cases = _with_segmentations(cases, segmentations)
+        cases = with_maps(cases, segmentations, "segmentation")
     used = {id(entry) for entry in matched.values()}
     return Pairing(cases, sorted([*others, *(key for key, entry in found.items() if id(entry) not in used)]))
 
@@ -194,8 +195,14 @@ def _own_labels(predictions: Path) -> dict[str, Path]:
     return {stem_of(path): path for path in files}
 
 
-def _with_segmentations(cases: list[CasePaths], folder: Path) -> list[CasePaths]:
-    """Take the label maps beside the probabilities from a folder; a case without one there has none."""
+def with_maps(cases: list[CasePaths], folder: Path, field: Literal["segmentation", "mask"]) -> list[CasePaths]:
+    """Give the cases their label maps of a folder, as this field; a case without one there has none.
+
+    Raises:
+        UsageError: nothing there, nothing fits, or two maps of one case.
+    """
+    if not folder.exists():
+        raise UsageError(f"{folder}: no such file or folder.")
     maps = find_labels(folder) if folder.is_dir() else {stem_of(folder): folder}
     by_plain: dict[str, list[Path]] = defaultdict(list)
     for name, path in maps.items():
@@ -210,13 +217,15 @@ def _with_segmentations(cases: list[CasePaths], folder: Path) -> list[CasePaths]
             raise UsageError(f"More than one label map for the case {case}: {listed}. Keep one, or use --manifest.")
         return alike[0] if alike else None
 
-    found = [case._replace(segmentation=find(case.case)) for case in cases]
-    if not any(case.segmentation for case in found):
+    found = {case.case: find(case.case) for case in cases}
+    if not any(found.values()):
         raise UsageError(
             f"No label map fits a label by name.\n  {folder}: {_some(maps)}\n  labels: "
             f"{_some(case.case for case in cases)}\nName them alike, or use --manifest."
         )
-    return found
+    if field == "mask":
+        return [case._replace(mask=found[case.case]) for case in cases]
+    return [case._replace(segmentation=found[case.case]) for case in cases]
 
 
 def _match(found: dict[str, Files], references: dict[str, Path], predictions: Path, labels: Path) -> dict[str, Files]:

@@ -23,6 +23,7 @@ from calibeval.machine import available_cores, available_memory
 from calibeval.metrics import METRICS
 from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.metrics.statistics import Statistics
+from calibeval.scoring.annotated import annotated_rows, annotation_note
 from calibeval.scoring.plan import ScoreJob, settle_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
@@ -58,6 +59,11 @@ class MethodScore:
     errors: dict[str, str]
     class_names: tuple[str, ...]
     signature: Signature
+
+    @property
+    def scored(self) -> bool:
+        """Whether some case could be."""
+        return bool(self.bins) or any(row.status not in ("missing", "failed") for row in self.rows)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -124,7 +130,7 @@ def _run_cases(
 
 
 def _key(job: ScoreJob, paths: CasePaths) -> str:
-    files = [path for path in (*paths.prediction, paths.segmentation, paths.reference) if path is not None]
+    files = [path for path in (*paths.prediction, paths.segmentation, paths.mask, paths.reference) if path is not None]
     return make_key(
         [part for path in files for part in with_parts(path)], (paths, replace(job, pairings={}, command=""))
     )
@@ -137,9 +143,12 @@ def _score_task(task: _Task) -> CaseScore:
         return _missing(paths, job)
     use_cores(threads)
     try:
-        case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks)
+        case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks, masked=job.masked)
         readout = read_case(case, job.protocol, job.metrics, threads)
         rows = case_rows(case, readout, job.protocol, job.metrics, threads)
+        partly = job.annotated.get(paths.case)
+        if partly is not None:
+            rows, readout = annotated_rows(rows, partly), replace(readout, bins={})
     except CalibevalError as error:
         return _failed(paths, job, str(error))
     except MemoryError:
@@ -147,6 +156,7 @@ def _score_task(task: _Task) -> CaseScore:
     except Exception as error:
         return _failed(paths, job, describe(error))
     notes = [*case.notes, *readout.notes, *_left_out(case.source is None, job.metrics), *_not_computed(rows)]
+    notes += annotation_note(job.annotated, paths.case)
     return CaseScore(tuple(rows), readout.bins, tuple(notes))
 
 

@@ -32,6 +32,7 @@ class Option(NamedTuple):
         help: one line.
         part: of the help.
         choices: all values; empty for any.
+        metavar: what help calls the value; None for its kind.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Option(NamedTuple):
     help: str
     part: str
     choices: tuple[str, ...] = ()
+    metavar: str | None = None
 
     @property
     def key(self) -> str:
@@ -46,8 +48,10 @@ class Option(NamedTuple):
         return self.name.replace("-", "_")
 
 
-def _about(part: str, kind: type, text: str, name: str = "", choices: Iterable[str] = ()) -> dict[str, Any]:
-    return {"name": name, "rest": (kind, text, part, tuple(choices))}
+def _about(
+    part: str, kind: type, text: str, name: str = "", choices: Iterable[str] = (), *, metavar: str | None = None
+) -> dict[str, Any]:
+    return {"name": name, "rest": (kind, text, part, tuple(choices), metavar)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,18 @@ class ScoreOptions:
     )
     seg_dir: Path | None = field(
         default=None, metadata=_about(FILES, Path, "Label maps to take overlap and distances from.")
+    )
+    mask: Path | None = field(
+        default=None, metadata=_about(FILES, Path, "Maps of the field of view: voxels where they are 0 count nowhere.")
+    )
+    cases: Path | None = field(
+        default=None,
+        metadata=_about(
+            FILES,
+            Path,
+            "CSV of facts about cases: case, and annotated (the classes drawn in it, parted by ;).",
+            metavar="FILE",
+        ),
     )
     dataset: str | None = field(
         default=None, metadata=_about(FILES, str, "Name of the data set; else from dataset.json.")

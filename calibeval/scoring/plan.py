@@ -6,19 +6,21 @@ names are searched for their largest label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from calibeval.case_table import read_cases
 from calibeval.errors import InputError, UsageError
 from calibeval.io.cases import occurring_values, open_reference
 from calibeval.io.classes import ClassScheme, home_folders, name_values
 from calibeval.io.manifest import read_manifest
-from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folders, find_methods, pair_files
+from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folders, find_methods, pair_files, with_maps
 from calibeval.io.predictions import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol
+from calibeval.scoring.annotated import read_annotated
 from calibeval.scoring.options import ScoreOptions
 from calibeval.signature import Signature
 
@@ -35,6 +37,8 @@ class ScoreJob:
         options: how to read predictions.
         missing: what a missing prediction is.
         separate_masks: overlap and distances come from the label maps of `--seg-dir`.
+        masked: voxels outside the maps of `--mask` are ignored.
+        annotated: classes that were annotated, by case, where not all were.
         dataset: name in the table.
         notes: what the user should know before anything is read.
         command: that gives the same numbers, for the table's header.
@@ -47,6 +51,8 @@ class ScoreJob:
     options: ReadOptions
     missing: str = "error"
     separate_masks: bool = False
+    masked: bool = False
+    annotated: Mapping[str, frozenset[str]] = field(default_factory=dict)
     dataset: str = ""
     notes: tuple[str, ...] = ()
     command: str = ""
@@ -54,7 +60,8 @@ class ScoreJob:
     @property
     def signature(self) -> Signature:
         """Signature of the protocol together with regions, ignored and renamed labels."""
-        return make_signature(self.protocol, self.scheme)
+        signature = make_signature(self.protocol, self.scheme)
+        return signature.extended({"view": "mask"}) if self.masked else signature
 
 
 def make_signature(protocol: Protocol, scheme: ClassScheme) -> Signature:
@@ -75,6 +82,8 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
     """
     options = options or ScoreOptions()
     pairings, scheme = _find_pairings(predictions, labels, options)
+    if options.mask is not None:
+        pairings = {m: each._replace(cases=with_maps(each.cases, options.mask, "mask")) for m, each in pairings.items()}
     home = labels or predictions or options.manifest or Path()
     return ScoreJob(
         pairings,
@@ -84,10 +93,17 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         options.reading,
         options.missing,
         options.seg_dir is not None,
+        options.mask is not None,
+        _annotated(options.cases, pairings, scheme),
         options.dataset if options.dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
         _notes(predictions, labels, pairings),
         options.command(predictions, labels),
     )
+
+
+def _annotated(path: Path | None, pairings: dict[str, Pairing], scheme: ClassScheme) -> dict[str, frozenset[str]]:
+    cases = dict.fromkeys(case.case for pairing in pairings.values() for case in pairing.cases)
+    return {} if path is None else read_annotated(read_cases(path), cases, scheme)
 
 
 def _dataset_name(home: Path) -> str:

@@ -213,10 +213,10 @@ def _inside(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[
 def _mask_rows(case: str, metric: Metric, values: list[MaskValue], protocol: Protocol) -> list[Row]:
     unit = metric.unit_under(protocol)
     rows = [Row("", "", case, v.mask, metric.name, v.value, unit, v.status, v.note, v.diagonal) for v in values]
-    return [*rows, _mean_row(case, metric, values, unit)]
+    return [*rows, mean_row(case, metric, values, unit)]
 
 
-def _mean_row(case: str, metric: Metric, values: list[MaskValue], unit: str) -> Row:
+def mean_row(case: str, metric: Metric, values: list[MaskValue], unit: str) -> Row:
     """Mean over the masks that have a value; the others are named."""
     known = [v.value for v in values if not math.isnan(v.value)]
     without = [f"{v.mask} ({v.status})" for v in values if math.isnan(v.value)]
