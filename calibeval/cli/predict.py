@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from calibeval.cli.console import progress
+from calibeval.cli.console import INTERRUPTED, progress
 from calibeval.cli.options import Channels
 from calibeval.cli.train import require_torch
 
@@ -39,10 +39,14 @@ def predict(
     from calibeval.train.predict import predict_cases
 
     cases = list(find_images(images, read_checkpoint(checkpoint).network.channels, channels).values())
-    with progress("predicting", len(cases), quiet=quiet) as advance:
-        failures = predict_cases(
-            checkpoint, cases, out, tta=tta, device=device, batch_size=batch_size, progress=advance
-        )
+    try:
+        with progress("predicting", len(cases), quiet=quiet) as advance:
+            failures = predict_cases(
+                checkpoint, cases, out, tta=tta, device=device, batch_size=batch_size, progress=advance
+            )
+    except KeyboardInterrupt:
+        print(f"calibeval: interrupted. {out} holds the cases that are done.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     for failure in failures:
         print(f"calibeval: {failure}", file=sys.stderr)
     print(out)

@@ -17,6 +17,7 @@ from calibeval.train.folds import Split, refuse_shared, split_cases
 from calibeval.train.frame import Size
 from calibeval.train.models import BACKBONES, Backbone, Network
 from calibeval.train.volumes import Volume, check_memory, count_channels, read_volume
+from calibeval.wording import some_of
 
 _LARGEST_AUTO_SIZE = 256
 _DEFAULT_FOLD = "1/5"
@@ -27,7 +28,7 @@ class TrainingPlan(NamedTuple):
 
     Attributes:
         data: all cases.
-        groups: whose each case is; the cases of one stay together.
+        groups: whose each case is; the cases of one stay together. Empty for a kept split.
         split: names of the cases of each part.
         classes: names of the classes 0, 1, ...
         network: what the network is built from.
@@ -46,16 +47,21 @@ class TrainingPlan(NamedTuple):
     val: tuple[Volume, ...]
 
 
-def make_plan(config: TrainConfig) -> TrainingPlan:
+def make_plan(config: TrainConfig, kept: Split | None = None) -> TrainingPlan:
     """Find, split and read the data, and settle the network.
 
+    Args:
+        config: of the run.
+        kept: split of a run that goes on.
+
     Raises:
-        UsageError: no data, an empty fold, too little memory, or a size that does not fit the network.
+        UsageError: no data, other cases than those of the kept split, an empty fold, too little memory, or a size that
+            does not fit the network.
         InputError: an unusable file.
     """
     data = find_data(Path(config.data), config.channels or None)
-    group_of = _group_cases(config, data)
-    split = _choose_split(config, data, group_of)
+    group_of = {} if kept else _group_cases(config, data)
+    split = _keep_split(config, data, kept) if kept else _choose_split(config, data, group_of)
     channels = _common_channels(data, split)
     check_memory(data.cases[name] for name in (*split.train, *split.val))
     train = read_volumes(data, split.train)
@@ -98,6 +104,16 @@ def _choose_split(config: TrainConfig, data: DataSet, group_of: Mapping[str, str
         refuse_shared(data.split, group_of)
         return data.split
     return split_cases(group_of, config.fold or _DEFAULT_FOLD, config.group_noun)
+
+
+def _keep_split(config: TrainConfig, data: DataSet, split: Split) -> Split:
+    """The split that a run began with, if its cases are still there and no others."""
+    if changed := sorted(data.cases.keys() ^ {case for part in split for case in part}):
+        raise UsageError(
+            f"The data set has changed since the run in {config.out} began ({some_of(changed)}). Restore it, or begin "
+            f"a new run."
+        )
+    return split
 
 
 def _common_channels(data: DataSet, split: Split) -> int:

@@ -90,14 +90,26 @@ def refuse_taken(out: Path) -> None:
         )
 
 
-def refuse_changed(out: Path, data: DataSet, split: Split) -> None:
-    """Refuse to go on when the cases are no longer those of `splits.json`, or the files those of `data.json`.
+def read_split(out: Path) -> Split:
+    """The split that a run began with; it stays, whatever rule on names a later version has.
 
     Raises:
-        UsageError: they are not: held-out cases might train, or the run's records would be wrong.
-        InputError: a record is missing or damaged.
+        InputError: the file is missing or is none.
     """
-    _refuse_other_split(out, split)
+    path = out / "splits.json"
+    try:
+        return Split(*(tuple(names) for names in json.loads(path.read_text(encoding="utf-8")).values()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(path, f"cannot be read as the split of a run: {error}.") from error
+
+
+def refuse_changed(out: Path, data: DataSet) -> None:
+    """Refuse to go on when files are no longer those of `data.json`.
+
+    Raises:
+        UsageError: they are not.
+        InputError: the record is missing or damaged.
+    """
     path = out / "data.json"
     try:
         before = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -108,20 +120,6 @@ def refuse_changed(out: Path, data: DataSet, split: Split) -> None:
         raise UsageError(
             f"The data set has changed since the run in {out} began: {some_of(changed)} in {data.root} "
             f"({count_of(len(changed), 'file')}). Restore what was there, or begin a new run."
-        )
-
-
-def _refuse_other_split(out: Path, split: Split) -> None:
-    path = out / "splits.json"
-    try:
-        before = Split(*(tuple(names) for names in json.loads(path.read_text(encoding="utf-8")).values()))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(path, f"cannot be read as the split of a run: {error}.") from error
-    if before != split:
-        cases = sorted({*before.train, *before.val, *before.test} ^ {*split.train, *split.val, *split.test})
-        raise UsageError(
-            f"The data set has changed since the run in {out} began ({', '.join(cases[:3]) or 'another split'}): its "
-            f"folds are others now. Restore it, or begin a new run."
         )
 
 

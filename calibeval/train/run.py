@@ -17,7 +17,7 @@ from calibeval.train.losses import build_loss
 from calibeval.train.models import BACKBONES, build_network
 from calibeval.train.plan import TrainingPlan, make_plan
 from calibeval.train.predict import predict_cases
-from calibeval.train.record import refuse_changed, refuse_taken
+from calibeval.train.record import read_split, refuse_changed, refuse_taken
 from calibeval.train.volumes import ImageFiles
 from calibeval.wording import count_of
 
@@ -91,8 +91,8 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Trai
     """
     config = replace(read_config(out / "config.json"), out=str(out), **changes)
     checkpoint = read_checkpoint(out / "last.pt")
-    plan = make_plan(config)
-    refuse_changed(out, plan.data, plan.split)
+    plan = make_plan(config, read_split(out))
+    refuse_changed(out, plan.data)
     return config, plan, checkpoint
 
 
@@ -121,6 +121,8 @@ def describe_plan(config: TrainConfig, plan: TrainingPlan) -> str:
 
 def _describe_groups(config: TrainConfig, group_of: Mapping[str, str]) -> str:
     """How many patients, and an example of the rule that says so."""
+    if not group_of:
+        return "as the run began"
     found = count_of(len(set(group_of.values())), config.group_noun)
     example = next(((case, group) for case, group in group_of.items() if case != group), None)
     return f"{found}, for example {example[0]} is of {example[1]}" if example else f"{found}, each case by itself"

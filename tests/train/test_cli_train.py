@@ -127,6 +127,15 @@ def test_ctrl_c_while_predicting_says_how_to_go_on(data, tmp_path, monkeypatch):
     assert again.exit_code == 0 and "calibeval score" in again.stdout
 
 
+def test_ctrl_c_in_predict_is_an_interruption(finished, data, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("calibeval.train.predict.predict_cases", interrupt)
+    result = invoke("predict", finished[0] / "best.pt", data / "imagesTr", "-o", tmp_path / "preds")
+    assert result.exit_code == 130 and f"{tmp_path / 'preds'} holds the cases that are done" in result.stderr
+
+
 def test_without_data_it_takes_or_makes_sample_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = invoke("train", "--loss", "fl", "--epochs", "1", "--width", "2", "--quiet")

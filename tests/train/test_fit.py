@@ -16,7 +16,7 @@ from calibeval.train.config import make_config, read_config
 from calibeval.train.fit import Watcher, fit, learning_rate, volume_dsc
 from calibeval.train.models import Network
 from calibeval.train.plan import make_plan
-from calibeval.train.run import resume_run, start_run
+from calibeval.train.run import describe_plan, resume_run, start_run
 from calibeval.train.session import open_session
 from calibeval.train.team import join_team
 from calibeval.train.volumes import Volume
@@ -279,6 +279,20 @@ class TestWhenSomethingBreaks:
         (out / "splits.json").write_text("[]")
         with pytest.raises(InputError, match="cannot be read as the split"):
             resume_run(out, {})
+
+    def test_a_run_keeps_its_split_whatever_the_rule_on_names(self, tmp_path):
+        """Version 0.1 took these for six patients; the rule of today would ask."""
+        names = [f"s{patient}_{visit}" for patient in range(3) for visit in (1, 2)]
+        folder, out = write_nnunet(tmp_path / "data", names), tmp_path / "run"
+        run(small(folder, out, epochs=1, group_by="none"))
+        config = json.loads((out / "config.json").read_text())
+        for new in ("cases", "channels"):
+            del config[new]
+        (out / "config.json").write_text(json.dumps({**config, "group_by": "patient"}))
+        before = json.loads((out / "splits.json").read_text())
+        config, plan, _ = resume_run(out, {"epochs": 2})
+        assert {part: list(cases) for part, cases in plan.split._asdict().items()} == before
+        assert "groups    as the run began\n" in describe_plan(config, plan)
 
     def test_a_file_that_changed_under_the_same_name(self, tmp_path):
         folder, out = write_nnunet(tmp_path / "data", NAMES), tmp_path / "run"
