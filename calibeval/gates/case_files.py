@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calibeval.errors import BrokenFileError, GeometryError, InputError, ProbabilityError, describe
 from calibeval.gates.scan import PlaneScan, scan_planes
 from calibeval.io.arrays import ArrayFile, array_keys, open_array
-from calibeval.io.cases import LABEL_KEYS, PROBABILITY_KEYS, Prediction, ReadOptions, open_prediction
+from calibeval.io.cases import LABEL_KEYS, PROBABILITY_KEYS, Prediction, ReadOptions, open_label, open_prediction
 from calibeval.io.classes import ClassScheme, read_labels
 from calibeval.io.geometry import check_same_place
 from calibeval.io.layout import squeezed
@@ -88,7 +88,7 @@ def find_place(paths: CasePaths, scheme: ClassScheme) -> ArrayFile:
     """Open a file of the spatial shape, and of the place where there is one: label, image, map beside, or itself."""
     beside = paths.reference or paths.segmentation
     if beside is not None:
-        return _without_classes(open_array(beside, LABEL_KEYS))
+        return _without_classes(open_label(beside, scheme))
     path = paths.prediction[0]
     if set(LABEL_KEYS) & set(array_keys(path)):
         return open_array(path, LABEL_KEYS)

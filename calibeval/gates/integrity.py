@@ -16,8 +16,9 @@ from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
 from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, home_folders
-from calibeval.io.pairing import CasePaths, Pairing, find_methods, pair_files, pair_images
+from calibeval.io.pairing import CasePaths, Pairing, case_names, find_methods, pair_files, pair_images
 from calibeval.io.readings import settle
+from calibeval.io.structures import name_structures
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.workers import run_tasks
 from calibeval.wording import count_of
@@ -71,8 +72,9 @@ def plan_files(
     """
     given, choices = severities or {}, choices or ScoreOptions()
     check_severities(given)
-    methods = find_methods(predictions)
-    scheme = choices.scheme(home_folders(labels, images, predictions, *methods.values()))
+    known = choices.scheme(home_folders(labels, images, predictions))
+    methods = find_methods(predictions, case_names(labels, known.names))
+    scheme = known if known.names else choices.scheme(home_folders(*methods.values()))
     names = (*scheme.names, *scheme.regions)
     pairings = {
         method: pair_files(folder, labels, pattern=choices.pattern, classes=names)
@@ -82,7 +84,7 @@ def plan_files(
     }
     return FilePlan(
         pairings,
-        scheme,
+        name_structures(scheme, pairings.values()),
         choices.reading,
         bool(labels or images),
         {name: given.get(name, rule.severity) for name, rule in RULES.items()},
@@ -105,7 +107,7 @@ def check_files(
     cases = [
         paths
         for pairing in plan.pairings.values()
-        for paths in settle(pairing.cases, plan.scheme, plan.options, lambda paths: find_place(paths, plan.scheme))
+        for paths in settle(pairing.cases, plan.scheme, plan.options, find_place)
     ]
     tasks = [Task(paths, plan.scheme, plan.options) for paths in cases]
     problems: dict[int, list[Problem]] = {}

@@ -17,6 +17,7 @@ from calibeval.io.classes import ClassScheme, check_decided, different_values, n
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
 from calibeval.io.predictions import PROBABILITY_KEYS, Prediction, ReadOptions, check_place, open_prediction
+from calibeval.io.structures import open_structures
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
 
@@ -30,6 +31,7 @@ __all__ = [
     "find_spacing",
     "occurring_values",
     "open_case",
+    "open_label",
     "open_prediction",
     "open_reference",
 ]
@@ -85,7 +87,7 @@ def open_case(
     Raises:
         InputError: any file that cannot be used.
     """
-    reference_file = open_reference(paths)
+    reference_file = open_reference(paths, scheme)
     prediction = open_prediction(paths, reference_file, scheme, options)
     scheme = prediction.scheme
     if not scheme.names:
@@ -129,7 +131,7 @@ def _notes(paths: CasePaths, prediction: Prediction, *, separate_masks: bool) ->
     return tuple(notes)
 
 
-def open_reference(paths: CasePaths) -> ArrayFile:
+def open_reference(paths: CasePaths, scheme: ClassScheme) -> ArrayFile:
     """Open the label: a file, or an array in the prediction's NPZ that is named as one.
 
     Raises:
@@ -138,7 +140,7 @@ def open_reference(paths: CasePaths) -> ArrayFile:
     if not paths.prediction:
         raise InputError(paths.reference or Path(paths.case), f"has no prediction ({paths.why}).")
     if paths.reference is not None:
-        return open_array(paths.reference, LABEL_KEYS)
+        return open_label(paths.reference, scheme)
     path = paths.prediction[0]
     keys = array_keys(path)
     if not set(LABEL_KEYS) & set(keys):
@@ -155,9 +157,17 @@ def _field_of_view(paths: CasePaths, reference: ArrayFile) -> NDArray[np.bool_]:
     if paths.mask is None:
         raise InputError(paths.prediction[0], "has no mask in the folder --mask.", "Add it there.")
     file = _open_segmentation(paths.mask, reference)
-    values = file.load()
-    inside: NDArray[np.bool_] = (values * file.slope + file.intercept if file.scaled else values) > 0
+    inside: NDArray[np.bool_] = read_values(file) > 0
     return inside
+
+
+def open_label(path: Path, scheme: ClassScheme) -> ArrayFile:
+    """Open a label: a file, or a folder of one binary file a structure.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    return open_structures(path, scheme) if path.is_dir() else open_array(path, LABEL_KEYS)
 
 
 def _open_segmentation(path: Path, reference: ArrayFile) -> ArrayFile:
@@ -185,7 +195,7 @@ def occurring_values(paths: CasePaths, scheme: ClassScheme, options: ReadOptions
     Raises:
         InputError: a file that cannot be used.
     """
-    reference = open_reference(paths)
+    reference = open_reference(paths, scheme)
     prediction = open_prediction(paths, reference, scheme, options)
     return prediction.classes or _occurring(reference, prediction)
 
@@ -249,7 +259,7 @@ def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
     Raises:
         InputError: a file that cannot be used.
     """
-    reference = open_reference(paths)
+    reference = open_reference(paths, scheme)
     prediction = open_prediction(paths, reference, scheme, options)
     for file in (reference, prediction.labels):
         if file is not None:

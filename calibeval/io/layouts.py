@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from calibeval.errors import UsageError
@@ -15,8 +15,12 @@ NO_ARRAY = "(no NIfTI, NPZ, NPY, MHA, NRRD or PNG file)"
 _FOLD = re.compile(r"fold_\d+")
 
 
-def find_methods(predictions: Path) -> dict[str, Path]:
-    """Methods of a prediction folder: itself when it holds files, else its sub-folders by name.
+def find_methods(predictions: Path, cases: Collection[str] = ()) -> dict[str, Path]:
+    """Methods of a prediction folder: itself when it holds files or a folder a case, else its sub-folders by name.
+
+    Args:
+        predictions: the folder, or one file.
+        cases: ids that the labels give; a folder of such a name is a case.
 
     Raises:
         UsageError: the folder is missing or holds nothing readable.
@@ -31,13 +35,13 @@ def find_methods(predictions: Path) -> dict[str, Path]:
     if not folders and not itself:
         raise UsageError(f"{predictions}: holds no prediction {NO_ARRAY}.")
     parts = all(name.startswith("sub-") for name in folders) or any(map(_FOLD.fullmatch, folders))  # BIDS, nnU-Net
-    cases = len(folders) > 1 and all(_is_case_folder(folder) for folder in folders.values())
-    if itself or parts or cases:
+    named = all(is_case_folder(folder) for folder in folders.values())  # one such may be a method of one case
+    if itself or parts or (len(folders) > 1 and named) or (not named and not folders.keys().isdisjoint(cases)):
         return {predictions.resolve().name: predictions}
     return folders
 
 
-def _is_case_folder(folder: Path) -> bool:
+def is_case_folder(folder: Path) -> bool:
     """Whether a folder holds the one case that it is named after, as MONAI's SaveImage writes it."""
     numbered = re.compile(re.escape(folder.name) + r"_\d{4}")
     stems = {stem_of(path) for path in list_files(folder)}

@@ -25,6 +25,11 @@ _BIDS = re.compile(r"(?P<entities>.+)_(?P<kind>probseg|dseg)")
 NUMBERED = re.compile(r"(?P<case>.+)_(?P<number>\d{4})")
 _ANTS = re.compile(r"(?P<case>.+?)_?(segmentation)?(prob|posteriors)(?P<number>\d{1,3})", re.IGNORECASE)
 
+_IMAGES = (
+    *("image", "imaging", "img", "ct", "mr", "mri", "flair"),
+    *("t1", "t1c", "t1ce", "t1gd", "t1n", "t1w", "t2", "t2f", "t2w"),
+)
+
 
 @dataclass
 class Files:
@@ -51,6 +56,21 @@ def plain_name(name: str) -> str:
     """A bare name without the number of the first channel, which a prediction may keep of its image."""
     shorter = _FIRST_CHANNEL.sub("", bare_name(name))
     return name if shorter == name else plain_name(shorter)
+
+
+def last_word(name: str) -> str:
+    """What a name ends in, which says what kind of file it is."""
+    return re.split(r"[_.-]", name.lower())[-1]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file beside labels is an image, by its name."""
+    return last_word(name) in _IMAGES
+
+
+def is_bids(stem: str) -> bool:
+    """Whether BIDS knows such a name of a segmentation."""
+    return _BIDS.fullmatch(stem) is not None
 
 
 def is_bids_label(path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import format_of, open_array, stem_of
+from calibeval.io.case_folders import labels_in_folders, predictions_in_folders
 from calibeval.io.case_paths import CasePaths, Pairing
 from calibeval.io.channels import group_channels
 from calibeval.io.layout import squeezed
@@ -33,6 +34,7 @@ __all__ = [
     "LABEL_FOLDERS",
     "CasePaths",
     "Pairing",
+    "case_names",
     "empty_folders",
     "find_labels",
     "find_methods",
@@ -69,12 +71,13 @@ def pair_files(
             raise UsageError(f"{path}: no such file or folder.")
     if predictions.is_file() or (labels is not None and labels.is_file()):
         return _pair_single(predictions, labels, segmentations)
-    references = find_labels(labels) if labels is not None else _own_labels(predictions)
+    references = find_labels(labels, classes) if labels is not None else _own_labels(predictions)
     files = list_files(predictions)
     if pattern:
         found, others = group_by_pattern(files, pattern, classes)
     else:
-        found, others = group_by_convention(files, set(references)), []
+        in_folders = predictions_in_folders(predictions, files, references, classes)
+        found, others = in_folders or group_by_convention(files, set(references)), []
     matched = _match(found, references, predictions, labels or predictions)
     cases = [_case(case, matched.get(case), references[case], own_label=labels is None) for case in sorted(references)]
     if segmentations is not None:
@@ -169,8 +172,15 @@ def _pair_single(predictions: Path, labels: Path | None, segmentation: Path | No
     return Pairing([CasePaths(name, (predictions,), (), segmentation, labels, "two files")], [])
 
 
-def find_labels(folder: Path) -> dict[str, Path]:
+def find_labels(folder: Path, classes: Iterable[str] = ()) -> dict[str, Path]:
     """Labels of a folder by case id; where BIDS names label maps, nothing else is one.
+
+    Args:
+        folder: of the data set's labels.
+        classes: known names, as those of files of one structure each.
+
+    Returns:
+        Case id to its file, or to a folder of one binary file a structure.
 
     Raises:
         UsageError: no label there, two of one case, or a whole data set instead.
@@ -181,9 +191,16 @@ def find_labels(folder: Path) -> dict[str, Path]:
     files = [path for path in files if is_bids_label(path)] or files
     if not files:
         raise UsageError(f"{folder}: holds no label {NO_ARRAY}.")
+    if in_folders := labels_in_folders(folder, files, classes):
+        return in_folders
     keys = [label_key(path) for path in files]
     check_case_names(keys, str(folder))
     return dict(zip(keys, files, strict=True))
+
+
+def case_names(labels: Path | None, classes: Iterable[str] = ()) -> frozenset[str]:
+    """Case ids that a folder of labels gives; none where there is no such folder."""
+    return frozenset(find_labels(labels, classes) if labels is not None and labels.is_dir() else ())
 
 
 def _own_labels(predictions: Path) -> dict[str, Path]:

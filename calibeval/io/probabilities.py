@@ -99,6 +99,11 @@ def with_background(source: PlaneSource) -> PlaneSource:
         if source.classes > 1 and np.abs(rest).max() <= source.tolerance:
             n = source.classes
             raise ProbabilityError(f"the {n} maps sum to 1, so the background is among them: {n} classes, not {n + 1}")
+        if source.classes > 1 and (over := int(np.count_nonzero(rest < -source.tolerance))):
+            raise ProbabilityError(
+                f"the {source.classes} maps without background sum to more than 1 in {over} voxels: they overlap, so "
+                "they are --regions and no classes"
+            )
         rest[(rest < 0) & (rest >= -source.tolerance)] = 0
         for start in range(0, source.voxels, CHUNK):
             yield PlaneChunk(0, start, rest[start : start + CHUNK])

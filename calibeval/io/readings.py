@@ -53,7 +53,10 @@ class _Look:
 
 
 def settle(
-    cases: list[CasePaths], scheme: ClassScheme, options: ReadOptions, open_reference: Callable[[CasePaths], ArrayFile]
+    cases: list[CasePaths],
+    scheme: ClassScheme,
+    options: ReadOptions,
+    open_reference: Callable[[CasePaths, ClassScheme], ArrayFile],
 ) -> list[CasePaths]:
     """Find out how the files of a folder are to be read, and write it to its cases.
 
@@ -71,7 +74,7 @@ def settle(
             break
         tried += 1
         try:
-            reference = open_reference(paths)
+            reference = open_reference(paths, scheme)
             maps = open_maps(paths, reference, scheme, options.axes)
             if _said(maps, scheme, options) is not None:
                 continue

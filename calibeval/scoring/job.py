@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError, describe
 from calibeval.io.arrays import open_array, with_parts
-from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case
+from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case, open_label
 from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
+from calibeval.io.layouts import list_files
 from calibeval.io.pairing import CasePaths
 from calibeval.machine import available_cores, available_memory
 from calibeval.metrics import METRICS
@@ -131,9 +132,8 @@ def _run_cases(
 
 def _key(job: ScoreJob, paths: CasePaths) -> str:
     files = [path for path in (*paths.prediction, paths.segmentation, paths.mask, paths.reference) if path is not None]
-    return make_key(
-        [part for path in files for part in with_parts(path)], (paths, replace(job, pairings={}, command=""))
-    )
+    parts = [part for path in files for part in (list_files(path) if path.is_dir() else with_parts(path))]
+    return make_key(parts, (paths, replace(job, pairings={}, command="")))
 
 
 def _score_task(task: _Task) -> CaseScore:
@@ -176,7 +176,7 @@ def _missing(paths: CasePaths, job: ScoreJob) -> CaseScore:
     reason, diagonal = f"no prediction for {paths.reference} ({paths.why})", None
     if job.missing == "worst" and paths.reference is not None:
         try:
-            file = open_array(paths.reference, LABEL_KEYS)
+            file = open_label(paths.reference, job.scheme)
             spacing = find_spacing(file, None, paths, job.options)
         except InputError as error:
             return _failed(paths, job, str(error))

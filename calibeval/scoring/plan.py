@@ -15,9 +15,19 @@ from calibeval.errors import InputError, UsageError
 from calibeval.io.cases import occurring_values, open_reference
 from calibeval.io.classes import ClassScheme, home_folders, name_values
 from calibeval.io.manifest import read_manifest
-from calibeval.io.pairing import LABEL_FOLDERS, CasePaths, Pairing, empty_folders, find_methods, pair_files, with_maps
+from calibeval.io.pairing import (
+    LABEL_FOLDERS,
+    CasePaths,
+    Pairing,
+    case_names,
+    empty_folders,
+    find_methods,
+    pair_files,
+    with_maps,
+)
 from calibeval.io.predictions import ReadOptions
 from calibeval.io.readings import settle
+from calibeval.io.structures import name_structures
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol
 from calibeval.scoring.annotated import read_annotated
@@ -134,16 +144,17 @@ def _find_pairings(
         return read_manifest(manifest), options.scheme([manifest.parent])
     if predictions is None:
         raise UsageError("Give the folder of predictions, or --manifest.")
-    methods = find_methods(predictions)
+    known = options.scheme(home_folders(labels, predictions))
+    methods = find_methods(predictions, case_names(labels, known.names))
     if len(methods) > 1:  # the labels may lie among them
         methods = {method: folder for method, folder in methods.items() if not _same(folder, labels)}
-    scheme = options.scheme(home_folders(labels, predictions, *methods.values()))
+    scheme = known if known.names else options.scheme(home_folders(labels, predictions, *methods.values()))
     names = (*scheme.names, *scheme.regions)
     pairings = {
         method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir, classes=names)
         for method, folder in methods.items()
     }
-    return pairings, scheme
+    return pairings, name_structures(scheme, pairings.values())
 
 
 def settle_job(job: ScoreJob) -> ScoreJob:

@@ -208,7 +208,8 @@ def test_methods_of_different_classes_fail_apart(tmp_path, cli):
         write_nifti(tmp_path / "preds" / "two" / f"{name}.nii.gz", np.full((4, 4, 5, 6), 0.25, np.float32))
     outcome = cli("score", tmp_path / "preds", labels)
     assert outcome.code == 3
-    assert outcome.err.count("holds 4 classes, but") == 3
+    assert outcome.err.count("holds 4 classes, but") == 1
+    assert "two: 3 cases (a, b, c): " in outcome.err
     (labels / "dataset.json").unlink()
     outcome = cli("score", tmp_path / "preds", labels)
     assert outcome.code == 3

@@ -119,3 +119,115 @@ def test_one_grammar_serves_other_fields_too():
     assert (match["case_"], match["rater_"]) == ("p_1", "dr_a")
     with pytest.raises(UsageError, match=r"expected \{case\} and \{rater\} in it once, and at most one \{class\}"):
         read_pattern("{case}", ("case", "rater"), ("class",))
+
+
+ORGANS = ("kidney_left", "liver", "vertebrae_L1")  # in the order of their names
+PARTS = np.where(np.arange(6) % 4 == 3, 3, LABEL)  # three structures
+MOVED = np.roll(PARTS, 1, axis=-1)
+
+
+def write_organs(folder, labels, **more):
+    for value, name in enumerate(ORGANS, 1):
+        write_nifti(folder / f"{name}.nii.gz", (labels == value).astype(np.uint8), **more)
+
+
+def structures(case):
+    return expected(case, ("background", *ORGANS), label=PARTS, predicted=MOVED)
+
+
+@pytest.mark.parametrize("inner", ["", "segmentations"])
+@pytest.mark.parametrize("cases", [("s0001",), ("s0001", "s0002")])
+def test_totalsegmentator_s_organs_are_classes_of_a_case(inner, cases, tmp_path, dsc):
+    for case in cases:
+        write_organs(tmp_path / "m" / case, MOVED)
+        write_organs(tmp_path / "l" / case / inner, PARTS)
+        write_nifti(tmp_path / "l" / case / "ct.nii.gz", PROBABILITIES[0])
+    found = dsc()
+    for case in cases:
+        assert {key: found[key] for key in structures(case)} == structures(case)
+    assert len(found) == 4 * len(cases)
+
+
+def test_organs_of_one_patient_lie_flat(tmp_path, dsc):
+    write_organs(tmp_path / "m", MOVED)
+    write_organs(tmp_path / "l", PARTS)
+    assert dsc() == structures("l")
+
+
+def test_organs_against_label_maps_need_names_alone(tmp_path, dsc):
+    write_organs(tmp_path / "m" / "s1", MOVED)
+    write_nifti(tmp_path / "l" / "s1.nii.gz", PARTS.astype(np.uint8))
+    assert dsc("--classes", "background,kidney_left,liver,vertebrae_L1") == structures("s1")
+
+
+def test_label_maps_against_organs_need_the_order_of_values(tmp_path, cli, dsc):
+    write_nifti(tmp_path / "m" / "s1.nii.gz", MOVED.astype(np.uint8))
+    write_organs(tmp_path / "l" / "s1", PARTS)
+    outcome = cli("score", "m", "l")
+    assert outcome.code == 2
+    assert "Give --classes in the order of their values" in outcome.err
+    assert dsc("--classes", "background,kidney_left,liver,vertebrae_L1") == structures("s1")
+
+
+def test_organs_that_overlap_are_no_label_map(tmp_path, cli):
+    write_organs(tmp_path / "m" / "s1", MOVED)
+    write_organs(tmp_path / "l" / "s1", PARTS)
+    write_nifti(tmp_path / "l" / "s1" / "liver.nii.gz", (PARTS > 0).astype(np.uint8))
+    outcome = cli("score", "m", "l")
+    assert outcome.code == 2
+    assert "liver.nii.gz: overlaps other structures of l/s1" in outcome.err
+    write_organs(tmp_path / "l" / "s1", PARTS)
+    write_nifti(tmp_path / "m" / "s1" / "liver.nii.gz", (MOVED > 0).astype(np.uint8))
+    assert "they overlap, so they are --regions" in cli("score", "m", "l").err
+
+
+def test_cases_named_after_an_organ_are_cases(tmp_path, dsc):
+    for case in ("liver_0", "liver_1"):
+        for folder in "ml":
+            write_nifti(tmp_path / folder / f"{case}.nii.gz", LABEL)
+    assert {case for case, _, _ in dsc()} == {"liver_0", "liver_1"}
+
+
+def test_kits_keeps_segmentation_beside_imaging(tmp_path, dsc):
+    for case in ("case_00000", "case_00001"):
+        write_nifti(tmp_path / "l" / case / "imaging.nii.gz", PROBABILITIES[0])
+        write_nifti(tmp_path / "l" / case / "segmentation.nii.gz", LABEL)
+        write_nifti(tmp_path / "m" / f"{case}.nii.gz", PREDICTED)
+    found = dsc("--classes", ",".join(NAMES))
+    assert {case for case, _, _ in found} == {"case_00000", "case_00001"}
+    assert found["case_00001", "RV", "DSC"] == expected()["a", "RV", "DSC"]
+
+
+def test_brats_keeps_five_files_a_case(tmp_path, dsc):
+    for case in ("BraTS-GLI-00000-000", "BraTS-GLI-00002-000"):
+        for name in ("t1n", "t1c", "t2w", "t2f"):
+            write_nifti(tmp_path / "l" / case / f"{case}-{name}.nii.gz", PROBABILITIES[0])
+        write_nifti(tmp_path / "l" / case / f"{case}-seg.nii.gz", LABEL)
+        write_nifti(tmp_path / "m" / f"{case}.nii.gz", PREDICTED)
+    found = dsc("--classes", ",".join(NAMES))
+    assert len({case for case, _, _ in found}) == 2
+    assert found["BraTS-GLI-00002-000", "LV", "DSC"] == expected()["a", "LV", "DSC"]
+
+
+@pytest.mark.parametrize("cases", [("p1",), ("p1", "p2")])
+def test_label_and_prediction_of_fixed_names_in_one_tree(cases, tmp_path, dsc):
+    for case in cases:
+        write_nifti(tmp_path / "d" / case / "gt.nii.gz", LABEL)
+        write_nifti(tmp_path / "d" / case / "seg.nii.gz", PREDICTED)
+        write_nifti(tmp_path / "d" / case / "image.nii.gz", PROBABILITIES[0])
+    found = dsc("--classes", ",".join(NAMES), preds="d", labels="d")
+    for case in cases:
+        assert {key: found[key] for key in expected(case)} == expected(case)
+
+
+def test_fixed_names_in_trees_of_their_own_and_several_methods(tmp_path, cli):
+    for case in ("p1", "p2"):
+        write_nifti(tmp_path / "l" / case / "gt.nii.gz", LABEL)
+        write_nifti(tmp_path / "m" / "one" / case / "seg.nii.gz", LABEL)
+        write_nifti(tmp_path / "m" / "two" / case / "prob.nii.gz", PROBABILITIES)
+    outcome = cli("score", "m", "l", "--metrics", "DSC", "--classes", ",".join(NAMES))
+    assert outcome.code == 0, outcome.err
+    one, two = (pd.read_csv(f"results/{name}.csv", comment="#").query("case == 'p2'") for name in ("one", "two"))
+    assert list(one["value"]) == [1, 1, 1]
+    wanted = {name: value for (_, name, _), value in expected().items()}
+    assert dict(zip(two["class"], two["value"], strict=True)) == pytest.approx(wanted)
