@@ -34,11 +34,13 @@ def predict(
 ) -> None:
     """Write one probability map per image, (x, y, z, class) in the image's own geometry."""
     require_torch()
+    from calibeval.files import check_writable
     from calibeval.train.cases import find_images
     from calibeval.train.checkpoint import read_checkpoint
     from calibeval.train.predict import predict_cases
 
     cases = list(find_images(images, read_checkpoint(checkpoint).network.channels, channels).values())
+    check_writable([out / "manifest.json"])
     try:
         with progress("predicting", len(cases), quiet=quiet) as advance:
             failures = predict_cases(

@@ -96,6 +96,7 @@ def _write_manifest(out: Path, path: Path, checkpoint: Checkpoint, tta: str, cas
         "checkpoint": path.as_posix(),
         "checkpoint_sha256": file_hash(path),
         "network": checkpoint.network._asdict(),
+        "size": list(checkpoint.size),
         "loss": checkpoint.config.loss,
         "classes": list(checkpoint.classes),
         "preprocessing": PREPROCESSING,

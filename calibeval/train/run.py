@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from calibeval.errors import InputError, UsageError
+from calibeval.io.arrays import with_parts
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import ScoreJob, plan_job
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_bytes
@@ -144,7 +145,8 @@ def _copy_labels(plan: TrainingPlan, cases: list[ImageFiles], folder: Path) -> P
     labels = [case.label for case in cases if case.label]
     if not labels:
         return None
-    for path in (*labels, plan.data.root / "dataset.json"):
+    parts = [part for label in labels for part in with_parts(label)]
+    for path in (*parts, plan.data.root / "dataset.json"):
         if path.is_file():
             write_bytes(folder / path.name, path.read_bytes())
     return folder

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 import torch
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from calibeval.train.checkpoint import read_checkpoint
 from calibeval.train.losses import LOSSES
 from calibeval.train.models import BACKBONES
 from calibeval.train.targets import KERNELS, MORPHS
-from tests.train.data_sets import NAMES, write_nnunet, write_npz_slices
+from tests.train.data_sets import NAMES, disc_case, write_nnunet, write_npz_slices
 
 SMALL = ["--width", "4", "--epochs", "2", "--batch-size", "4", "--fold", "1/6", "--lr", "0.005"]
 
@@ -125,6 +126,24 @@ def test_ctrl_c_while_predicting_says_how_to_go_on(data, tmp_path, monkeypatch):
     monkeypatch.undo()
     again = invoke("train", "--resume", tmp_path / "my run", "--quiet")
     assert again.exit_code == 0 and "calibeval score" in again.stdout
+
+
+def test_a_label_of_two_files_is_scored_and_watched(tmp_path):
+    """The values of .mhd lie in .raw: both are copied to the held-out labels, and both have a hash."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    for index, name in enumerate(NAMES[:3]):
+        image, label = disc_case(index)
+        for part, array in (("imagesTr", image[0]), ("labelsTr", label)):
+            (data / part).mkdir(parents=True, exist_ok=True)
+            sitk.WriteImage(sitk.GetImageFromArray(array), data / part / f"{name}.mhd")
+    arguments = ["--fold", "1/3", "--epochs", "1", "--width", "4", "--quiet"]
+    result = invoke("train", data, "--out", out, *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert len(list((out / "labels").iterdir())) == 2
+    raw = data / "imagesTr" / f"{NAMES[0]}.raw"
+    raw.write_bytes(bytes(len(raw.read_bytes())))
+    result = invoke("train", "--resume", out, "--epochs", "2")
+    assert f"began: imagesTr/{NAMES[0]}.raw in" in str(result.exception)
 
 
 def test_ctrl_c_in_predict_is_an_interruption(finished, data, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_manifest(checkpoint, tmp_path):
     predict_folder(checkpoint, folder / "imagesTr", tmp_path / "preds", tta="flip")
     manifest = json.loads((tmp_path / "preds" / "manifest.json").read_text())
     assert manifest["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert (manifest["tta"], manifest["cases"]) == ("flip", NAMES[:2])
+    assert (manifest["tta"], manifest["size"], manifest["cases"]) == ("flip", [16, 16], NAMES[:2])
     assert manifest["classes"] == ["background", "ring", "disc"] and "z-scored" in manifest["preprocessing"]
     assert sorted(path.name for path in (tmp_path / "preds").glob("*.nii.gz")) == [f"{n}.nii.gz" for n in NAMES[:2]]
 
