@@ -53,7 +53,7 @@ def pool(cases: Any) -> dict[str, Statistics]:
 
 def bins_path(table: Path) -> Path:
     """Side file of a table."""
-    return table.with_name(table.name.removesuffix(".csv") + BINS_SUFFIX)
+    return table.with_name((table.stem if table.suffix.lower() == ".csv" else table.name) + BINS_SUFFIX)
 
 
 def write_bins(path: Path, cases: dict[str, dict[str, Statistics]], protocol: Protocol, **header: Any) -> None:

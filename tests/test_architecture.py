@@ -19,7 +19,7 @@ FLOORS = (
     ("ranking", "gates", "report", "train"),
     ("score",),
     ("scoring",),
-    ("io", "summary", "foreign"),
+    ("io", "summary", "foreign", "exports"),
     ("bins",),
     ("table", "ranges"),
     ("metrics", "phantom"),

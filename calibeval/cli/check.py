@@ -7,11 +7,12 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from calibeval.cli.options import Channels, Quiet, Workers
+from calibeval.cli.outputs import Output, files_of, output_of_name, output_of_path, outputs_of
 from calibeval.errors import UsageError
 from calibeval.files import check_writable
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from calibeval.gates.report import Report
     from calibeval.gates.scores import ScoreTable
 
-FormatName = Literal["text", "markdown", "json", "junit", "github"]
 
 Results = Annotated[
     Path,
@@ -67,10 +67,17 @@ Protocol_ = Annotated[
     typer.Option("--protocol", metavar="NAME", help="For scoring; all other options: [score] in the gates file."),
 ]
 Table = Annotated[Path | None, typer.Option(metavar="CSV", help="With PREDS LABELS: keep the scored table.")]
-Format = Annotated[FormatName, typer.Option("--format", help="Of stdout; github adds annotations and a step summary.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help=f"Of stdout: {', '.join(outputs_of('check'))}; github adds annotations and a step summary.",
+    ),
+]
 Outs = Annotated[
     list[Path] | None,
-    typer.Option("-o", "--out", help="Also write the report here: .xml (JUnit), .md, .json or .txt; repeatable."),
+    typer.Option("-o", "--out", help=f"Also write the report here: {files_of('check')}; repeatable."),
 ]
 Init = Annotated[
     bool, typer.Option("--init", help="Write a commented gates.toml (or --out TOML) that RESULTS.csv passes today.")
@@ -107,7 +114,6 @@ def check(
     Exit code 0: passed; 1: a gate failed; 2: usage, or something could not be decided; 3: cases failed or are missing
     and no gate speaks of them.
     """
-    from calibeval.gates.formats import format_of
     from calibeval.gates.junit import check_junit
 
     inputs = _Inputs(results, labels, images, channels, baseline, table, workers, quiet)
@@ -115,9 +121,10 @@ def check(
     if init:
         _write_draft(inputs, (out or [gates or Path("gates.toml")])[0], method, force=force)
         return
-    formats = {path: format_of(path) for path in out or []}
-    check_writable([*formats, *([table] if table else [])])
-    if "junit" in (format_, *formats.values()):
+    printed = output_of_name("check", format_)
+    files = {path: output_of_path("check", path) for path in out or []}
+    check_writable([*files, *([table] if table else [])])
+    if "junit" in {output.name for output in (printed, *files.values())}:
         check_junit()
     policy, notes = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
     if protocol:
@@ -126,10 +133,10 @@ def check(
     if inputs.is_table:
         report = _check_table(inputs, policy)
     else:
-        files = integrity or (labels is None and not explicit)
-        report = _check_predictions(inputs, policy, files=files, scores=explicit or labels is not None)
+        look = integrity or (labels is None and not explicit)
+        report = _check_predictions(inputs, policy, files=look, scores=explicit or labels is not None)
     report = replace(report, notes=(*report.notes, *notes))
-    _emit(report, format_, formats, quiet=quiet)
+    _emit(report, printed, files, quiet=quiet)
     raise typer.Exit(report.exit_code)
 
 
@@ -255,7 +262,9 @@ def _decide(scores: ScoreTable, subject: str, inputs: _Inputs, policy: Policy) -
         subject += f", baseline {inputs.baseline}"
         outcomes += compare(scores, baseline, policy)
         notes += baseline.notes
-    return Report(subject, tuple(outcomes), notes=notes, method=scores.method, signature=scores.signature)
+    return Report(
+        subject, tuple(outcomes), notes=notes, method=scores.method, signature=scores.signature, scores=scores
+    )
 
 
 def _refuse_no_gates(inputs: _Inputs, policy: Policy) -> None:
@@ -281,19 +290,27 @@ def _write_draft(inputs: _Inputs, path: Path, method: str, *, force: bool) -> No
         print(f"wrote {path}; check with: calibeval check {shlex.quote(str(inputs.results))} --gates {path}")
 
 
-def _emit(report: Report, format_: str, files: dict[Path, str], *, quiet: bool) -> None:
+def _emit(report: Report, printed: Output, files: dict[Path, Output], *, quiet: bool) -> None:
     from calibeval.files import write_text
-    from calibeval.gates.formats import FORMATS, append_step_summary, as_text
+    from calibeval.gates.formats import append_step_summary, as_text
 
     if not quiet:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as CI systems read it, whatever the console's own encoding
-        on_terminal = format_ == "text" and sys.stdout.isatty()
-        sys.stdout.write(as_text(report, _paint) if on_terminal else FORMATS[format_](report))
-    for path, name in files.items():
-        write_text(path, FORMATS[name](report))
-    if format_ == "github":
+        on_terminal = printed.name == "text" and sys.stdout.isatty()
+        sys.stdout.write(as_text(report, _paint) if on_terminal else _text(report, printed))
+    for path, output in files.items():
+        write_text(path, _text(report, output))
+    if printed.name == "github":
         append_step_summary(report)
+
+
+def _text(report: Report, output: Output) -> str:
+    if not output.takes_rows:
+        return output.writer("check")(report)
+    if report.scores is None:
+        raise UsageError(f"The format {output.name} holds numbers of cases, and only files were checked: give gates.")
+    return output.writer("check")(report.scores.rows())
 
 
 def _paint(status: str, text: str) -> str:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calibeval.cli.outputs import Output, output_of_name, output_of_path, outputs_of
 from calibeval.errors import UsageError
 from calibeval.files import check_writable
 
 if TYPE_CHECKING:
     from calibeval.ranking.analysis import StepProgress
 
-_BY_SUFFIX = {".csv": "csv", ".json": "json", ".tex": "latex", ".md": "markdown", ".txt": "table"}
-_FORMATS = ("table", "csv", "json", "latex", "markdown")
 _PATIENCE_S = 1.0  # a progress bar appears only after this time
 
 Tables = Annotated[
@@ -86,7 +85,7 @@ Out = Annotated[
         help="Write here, not to stdout; .csv, .json, .tex, .md or .txt chooses the format unless --format does.",
     ),
 ]
-Format = Annotated[str, typer.Option("--format", help="table, csv, json, latex or markdown. Default: table.")]
+Format = Annotated[str, typer.Option("--format", help=f"{', '.join(outputs_of('rank'))}. Default: table.")]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 Plot = Annotated[
     list[Path] | None,
@@ -147,17 +146,12 @@ def rank(
     _write(ranking, chosen, out)
 
 
-def _chosen_format(name: str, json: bool, out: Path | None) -> str:
+def _chosen_format(name: str, json: bool, out: Path | None) -> Output:
     if json and name not in ("", "json"):
         raise UsageError(f"--json contradicts --format {name}.")
-    by_suffix = _BY_SUFFIX.get(out.suffix.lower()) if out else "table"
-    chosen = "json" if json else name or by_suffix
-    if chosen is None:
-        known = ", ".join(f"{suffix} ({format_})" for suffix, format_ in _BY_SUFFIX.items())
-        raise UsageError(f"--out {out}: unknown suffix. Known: {known}. Or give --format.")
-    if chosen not in _FORMATS:
-        raise UsageError(f"Unknown format {chosen!r}. Known: {', '.join(_FORMATS)}.")
-    return chosen
+    if json or name or out is None:
+        return output_of_name("rank", "json" if json else name or "table")
+    return output_of_path("rank", out, " Or give --format.")
 
 
 def _direction(text: str) -> tuple[str, str]:
@@ -185,11 +179,10 @@ def _check_plots(paths: list[Path]) -> None:
         check_plot(path)
 
 
-def _write(ranking: Any, chosen: str, out: Path | None) -> None:
+def _write(ranking: Any, chosen: Output, out: Path | None) -> None:
     from calibeval.files import write_text
-    from calibeval.ranking.formats import FORMATS
 
-    text = FORMATS[chosen](ranking)
+    text = chosen.writer("rank")(ranking)
     if out is None:
         sys.stdout.write(text)
         return

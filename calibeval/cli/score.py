@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from calibeval.cli.console import INTERRUPTED
 from calibeval.cli.options import DryRun, Quiet, Workers, takes_score_options
+from calibeval.cli.outputs import Output, files_of, output_of_name, output_of_path, outputs_of
+from calibeval.errors import UsageError
 
 if TYPE_CHECKING:
-    from calibeval.protocol import Protocol
     from calibeval.scoring.job import MethodScore
     from calibeval.scoring.plan import ScoreJob
     from calibeval.scoring.shards import ShardStore
@@ -27,11 +27,21 @@ Labels = Annotated[
     typer.Argument(metavar="LABELS", help="Folder of labels, or one file; none when each NPZ holds its label."),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option("-o", "--out", help="Table to write, or a folder. Default: results/METHOD.csv.", show_default=False),
+    list[Path] | None,
+    typer.Option(
+        "-o",
+        "--out",
+        help="Table to write (.csv), or a folder; default results/METHOD.csv. Besides, for one method: "
+        f"{files_of('score')}. May be repeated.",
+        show_default=False,
+    ),
+]
+Format = Annotated[
+    str,
+    typer.Option("--format", metavar="NAME", help=f"Print {', '.join(outputs_of('score'))} in place of the summary."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 
 
 @takes_score_options
@@ -43,6 +53,7 @@ def score(
     workers: Workers = None,
     resume: Resume = False,
     dry_run: DryRun = False,
+    format_: Format = "",
     json: Json = False,
     quiet: Quiet = False,
     **choices: Any,
@@ -56,22 +67,52 @@ def score(
     from calibeval.scoring.plan import plan_job
 
     job = plan_job(predictions, labels, ScoreOptions(**choices))
+    outputs = _outputs(out or [], "json" if json else format_, list(job.pairings))
     if dry_run:
         from calibeval.cli.dry_run import print_plan
 
         raise typer.Exit(print_plan(job))
-    raise typer.Exit(_run(job, out, workers, resume=resume, as_json=json, quiet=quiet))
+    raise typer.Exit(_run(job, outputs, workers, resume=resume, quiet=quiet))
 
 
-def _run(job: ScoreJob, out: Path | None, workers: int | None, *, resume: bool, as_json: bool, quiet: bool) -> int:
+class _Outputs(NamedTuple):
+    """What is written and printed: each method's table, other files, and a format in place of the summary."""
+
+    tables: dict[str, Path]
+    files: dict[Path, Output]
+    printed: Output | None
+
+
+def _outputs(paths: list[Path], format_: str, methods: list[str]) -> _Outputs:
+    """Tell tables and folders from other files.
+
+    Raises:
+        UsageError: two tables, a format that nobody knows, or one of a single method for several.
+    """
+    from calibeval.scoring.job import holds_tables, table_path
+
+    tables = [path for path in paths if holds_tables(path)]
+    if len(tables) > 1:
+        raise UsageError(f"--out {tables[0]} and {tables[1]}: there is one table a method. Give one of them.")
+    advice = " A folder of another name must be there already."
+    files = {path: output_of_path("score", path, advice) for path in paths if path not in tables}
+    printed = output_of_name("score", format_) if format_ else None
+    for output in filter(None, (printed, *files.values())):
+        if output.takes_rows and len(methods) > 1:
+            raise UsageError(f"The format {output.name} holds one method, and there are {len(methods)}. Score one.")
+    out = tables[0] if tables else None
+    return _Outputs({method: table_path(out, method, len(methods)) for method in methods}, files, printed)
+
+
+def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool, quiet: bool) -> int:
     from calibeval.cli.scoring import score_and_write
-    from calibeval.files import check_writable
-    from calibeval.scoring.job import side_files, table_path
+    from calibeval.files import check_writable, write_text
+    from calibeval.scoring.job import side_files
     from calibeval.scoring.shards import ShardStore
 
-    paths = {method: table_path(out, method, len(job.pairings)) for method in job.pairings}
+    paths = outputs.tables
     stores = {method: ShardStore(path) for method, path in paths.items()}
-    check_writable([file for path in paths.values() for file in side_files(path)])
+    check_writable([*outputs.files, *(file for path in paths.values() for file in side_files(path))])
     if not quiet:
         for note in job.notes:
             print(f"calibeval: {note}", file=sys.stderr)
@@ -83,8 +124,10 @@ def _run(job: ScoreJob, out: Path | None, workers: int | None, *, resume: bool, 
         print("calibeval: interrupted. What is done is kept: the same command with --resume goes on.", file=sys.stderr)
         return INTERRUPTED
     scored = any(method.scored for method in scores)
-    if as_json:
-        _print_json(scores, paths, job.protocol)
+    for path, output in outputs.files.items() if scored else ():
+        write_text(path, _text(output, scores, paths, job))
+    if outputs.printed and (scored or not outputs.printed.takes_rows):
+        sys.stdout.write(_text(outputs.printed, scores, paths, job))
     elif not quiet and scored:
         from calibeval.cli.score_table import print_scores
 
@@ -103,22 +146,7 @@ def _drop_shards(stores: dict[str, ShardStore], *, quiet: bool) -> None:
             store.remove()
 
 
-def _print_json(scores: list[MethodScore], paths: dict[str, Path], protocol: Protocol) -> None:
-    from calibeval.metrics import cautions
-    from calibeval.metrics.calibration_test import calibration_test
-    from calibeval.summary import as_json, summarise
-
-    said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
-    methods = [
-        {
-            "method": method.method,
-            "table": str(paths[method.method]),
-            "signature": method.signature,
-            "metrics": as_json(summarise(method.rows, by_class=True)),
-            "calibration_test": calibration_test(method.bins, protocol)._asdict(),
-            "errors": method.errors,
-            "notes": method.notes,
-        }
-        for method in scores
-    ]
-    print(dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False))
+def _text(output: Output, scores: list[MethodScore], paths: dict[str, Path], job: ScoreJob) -> str:
+    if output.takes_rows:
+        return output.writer("score")(scores[0].rows)
+    return output.writer("score")((scores, paths, job.protocol))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from calibeval.table import STATUSES
 from calibeval.wording import count_of, group_alike
 
 if TYPE_CHECKING:
+    from calibeval.protocol import Protocol
     from calibeval.scoring.job import MethodScore
 
 _NO_INTERVAL = f"- no interval: fewer than {LEAST} cases with a value, equal values, or an infinite one"
@@ -87,3 +89,25 @@ def _note_lines(scores: list[MethodScore]) -> list[str]:
 def _note_line(notes: list[str]) -> str:
     others = " (other numbers in other cases)" if len(set(notes)) > 1 else ""
     return f"note ({count_of(len(notes), 'case')}): {notes[0]}{others}"
+
+
+def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol]) -> str:
+    """The summary of all methods with their tables' paths, for machines."""
+    from calibeval.metrics.calibration_test import calibration_test
+    from calibeval.summary import as_json as summary_json
+
+    scores, paths, protocol = scored
+    said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
+    methods = [
+        {
+            "method": method.method,
+            "table": str(paths[method.method]),
+            "signature": method.signature,
+            "metrics": summary_json(summarise(method.rows, by_class=True)),
+            "calibration_test": calibration_test(method.bins, protocol)._asdict(),
+            "errors": method.errors,
+            "notes": method.notes,
+        }
+        for method in scores
+    ]
+    return json.dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False) + "\n"

@@ -15,7 +15,6 @@ from pathlib import Path
 from calibeval import escape
 from calibeval._version import __version__
 from calibeval.errors import UsageError
-from calibeval.gates.junit import as_junit
 from calibeval.gates.report import LISTED, CaseValue, Outcome, Report, Status, findings_of
 
 SUMMARY_BYTES = 1 << 20
@@ -108,28 +107,6 @@ def as_json(report: Report) -> str:
 def as_github(report: Report) -> str:
     """The text, then workflow commands that GitHub turns into annotations: one for each outcome that is not passed."""
     return escape.log(as_text(report)) + "".join(f"{line}\n" for line in _annotations(report))
-
-
-FORMATS: dict[str, Callable[[Report], str]] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "json": as_json,
-    "junit": as_junit,
-    "github": as_github,
-}
-BY_SUFFIX = {".txt": "text", ".md": "markdown", ".json": "json", ".xml": "junit"}
-
-
-def format_of(path: Path) -> str:
-    """The format that a file's suffix asks for.
-
-    Raises:
-        UsageError: an unknown suffix.
-    """
-    if path.suffix.lower() not in BY_SUFFIX:
-        known = ", ".join(f"{suffix} ({name})" for suffix, name in BY_SUFFIX.items())
-        raise UsageError(f"--out {path}: unknown suffix. Known: {known}.")
-    return BY_SUFFIX[path.suffix.lower()]
 
 
 def append_step_summary(report: Report) -> None:

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from calibeval.gates.scores import ScoreTable
+
 Status = Literal["passed", "failed", "warned", "error", "incomplete", "skipped"]
 Kind = Literal["gate", "baseline", "integrity", "cases"]
 
@@ -85,6 +87,7 @@ class Report:
         method: checked; may be empty.
         signature: of the numbers; empty when only files were checked.
         notes: what a reader should know beside.
+        scores: the numbers; None when only files were checked.
     """
 
     subject: str
@@ -93,6 +96,7 @@ class Report:
     method: str = ""
     signature: str = ""
     notes: tuple[str, ...] = ()
+    scores: ScoreTable | None = None
 
     @property
     def exit_code(self) -> int:

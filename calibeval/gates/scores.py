@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,6 +42,10 @@ class ScoreTable(NamedTuple):
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
     command: str = ""
+
+    def rows(self) -> Iterator[Row]:
+        """The frame as rows of a table."""
+        return (Row(*row) for row in self.frame.itertuples(index=False))
 
 
 class CaseNumbers(NamedTuple):

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import textwrap
-from collections.abc import Callable
 
 from calibeval import escape
 from calibeval._version import __version__
@@ -85,15 +84,6 @@ def to_table(ranking: Ranking) -> str:
         for text in texts:
             lines += _wrapped(text, width, "- ")
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-FORMATS: dict[str, Callable[[Ranking], str]] = {
-    "table": to_table,
-    "csv": to_csv,
-    "json": to_json,
-    "latex": to_latex,
-    "markdown": to_markdown,
-}
 
 
 def table_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:

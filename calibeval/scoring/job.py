@@ -269,6 +269,13 @@ def _memory(paths: CasePaths) -> float:
     return 300e6 + 20 * voxels
 
 
+def holds_tables(out: Path) -> bool:
+    """Whether a path given to `--out` is a table or a folder of tables, not a file of another format."""
+    if out.is_dir() or out.suffix.lower() == ".csv":
+        return True
+    return not out.suffix[1:].isalpha()  # `runs.v2` is a folder, `runs.xlsx` a file
+
+
 def table_path(out: Path | None, method: str, methods: int) -> Path:
     """Where a method's table goes: `results/METHOD.csv`, or as `--out` says.
 
@@ -277,9 +284,10 @@ def table_path(out: Path | None, method: str, methods: int) -> Path:
     """
     if out is None:
         return Path("results") / f"{method}.csv"
-    if out.is_file() and out.suffix != ".csv":
+    is_table = out.suffix.lower() == ".csv"
+    if out.is_file() and not is_table:
         raise UsageError(f"--out {out} is a file, expected a folder or the name of a .csv file.")
-    if out.suffix != ".csv" or out.is_dir():
+    if not is_table or out.is_dir():
         return out / f"{method}.csv"
     if methods > 1:
         raise UsageError(f"--out {out} is one file, but there are {methods} methods. Give a folder.")

@@ -12,16 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from calibeval.errors import MissingExtraError, UsageError
+from calibeval.errors import MissingExtraError
 from calibeval.gates.formats import (
-    FORMATS,
     SUMMARY_BYTES,
     append_step_summary,
     as_github,
     as_json,
     as_markdown,
     as_text,
-    format_of,
     shorten,
     verdict,
 )
@@ -305,9 +303,3 @@ def test_without_junitparser_the_pip_command_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "junitparser", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'calibeval\[junit\]'"):
         as_junit(REPORT)
-
-
-def test_suffixes_choose_formats(tmp_path):
-    assert {format_of(tmp_path / f"x{suffix}") for suffix in (".txt", ".md", ".json", ".XML")} < set(FORMATS)
-    with pytest.raises(UsageError, match=r"unknown suffix. Known: .txt \(text\)"):
-        format_of(tmp_path / "x.html")

@@ -6,8 +6,9 @@ import json
 import pandas as pd
 import pytest
 
+from calibeval.cli.outputs import outputs_of
 from calibeval.ranking import RankSettings, rank_tables
-from calibeval.ranking.formats import FORMATS, table_cells, to_csv, to_json, to_latex, to_markdown, to_table
+from calibeval.ranking.formats import table_cells, to_csv, to_json, to_latex, to_markdown, to_table
 from calibeval.ranking.words import names, p_text, rank_text
 from tests.ranking.helpers import make_tables
 
@@ -76,8 +77,8 @@ def test_narrow_terminals_leave_the_metrics_out_and_say_so(ranking, monkeypatch)
 
 
 def test_every_format_gives_text_that_ends_its_line(ranking):
-    for name, render in FORMATS.items():
-        assert render(ranking).endswith("\n"), name
+    for name, output in outputs_of("rank").items():
+        assert output.writer("rank")(ranking).endswith("\n"), name
 
 
 def test_cells_are_aligned(ranking):

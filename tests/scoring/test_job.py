@@ -381,6 +381,7 @@ def test_workers_follow_the_user_then_work_cores_and_memory(tmp_path, monkeypatc
         ("x", 1, "x/m.csv"),
         ("x.v2", 1, "x.v2/m.csv"),
         ("x.csv", 1, "x.csv"),
+        ("x.CSV", 1, "x.CSV"),
         ("folder.csv", 2, "folder.csv/m.csv"),
     ],
 )
