@@ -48,9 +48,9 @@ def _rows(function: str) -> dict[str, str]:
 
 
 OUTPUTS: tuple[Output, ...] = (
+    Output("csv", ".csv", {"rank": f"{_RANK}:to_csv"}),
     Output("table", ".txt", {"rank": f"{_RANK}:to_table"}),
     Output("text", ".txt", {"check": f"{_CHECK}:as_text"}),
-    Output("csv", ".csv", {"rank": f"{_RANK}:to_csv"}),
     Output(
         "json",
         ".json",
