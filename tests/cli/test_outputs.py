@@ -126,8 +126,8 @@ def test_a_path_that_is_no_table_and_no_format_is_refused(tmp_path, monkeypatch,
 
 def test_one_file_does_not_hold_several_methods(tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
-    write_folders(tmp_path, method="a")
-    _, labels = write_folders(tmp_path, method="b")
+    write_folders(tmp_path, method="net1")
+    _, labels = write_folders(tmp_path, method="net2")
     outcome = cli("score", tmp_path / "preds", labels, "--out", "metrics.json")
     assert (outcome.code, "holds one method, and there are 2" in outcome.err) == (2, True)
 
