@@ -50,6 +50,7 @@ def test_every_loss_has_its_paragraph():
     losses = pytest.importorskip("calibeval.train.losses", exc_type=ImportError).LOSSES
     for name in losses:
         assert PAGES["losses"].count(f"\n### {name}: ") == 1
+        assert re.search(rf"`--loss`.*\b{name}\b", PAGES["cli"]), f"the help of --loss does not name {name}"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -55,7 +56,7 @@ def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         if file.read(4) not in _TIFF:
             raise is_no(path, "TIFF")
         file.seek(0)
-        with TiffImageFile(file) as image:
+        with _no_warnings(), TiffImageFile(file) as image:
             pages, mode, (width, height) = image.n_frames, image.mode, image.size
     dtype, channels = _pixel(mode)
     page = (height, width, *([channels] if channels > 1 else []))
@@ -64,7 +65,7 @@ def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     def load() -> Array:
         check_memory(path, math.prod(shape) * dtype.itemsize)
         values = np.empty((pages, *page), dtype)
-        with path.open("rb") as file, TiffImageFile(file) as image:
+        with _no_warnings(), path.open("rb") as file, TiffImageFile(file) as image:
             for number in range(pages):
                 image.seek(number)
                 if (image.mode, image.size) != (mode, (width, height)):
@@ -73,6 +74,11 @@ def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         return values.reshape(shape)
 
     return ArrayFile(path, shape, dtype, load, vector=channels > 1)
+
+
+def _no_warnings() -> warnings.catch_warnings[None]:
+    """Pillow only warns of a directory that is cut off, and goes on with what is left."""
+    return warnings.catch_warnings(action="error", category=UserWarning)
 
 
 def _pixel(mode: str) -> tuple[np.dtype[Any], int]:

@@ -84,6 +84,7 @@ def read_all_ways(path):
     return values
 
 
+@pytest.mark.filterwarnings("ignore")  # as users run it: damage is an error, not a warning
 @pytest.mark.parametrize("suffix", SAMPLES)
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9])
 def test_a_file_that_breaks_off_is_damaged(suffix, share, tmp_path):
