@@ -16,7 +16,6 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from calibeval.cli import app
-from calibeval.io.formats import FORMATS
 from calibeval.metrics import METRICS, Metric
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol
 from tests import ROOT
@@ -130,19 +129,6 @@ def hd95() -> str:
     )
 
 
-def formats() -> str:
-    """The table of file formats."""
-
-    def has(what: object) -> str:
-        return "yes" if what else ""
-
-    rows = (
-        (", ".join(f"`{suffix}`" for suffix in row.suffixes), has(row.has_geometry), has(row.keys), has(row.segments))
-        for row in FORMATS
-    )
-    return _table(("suffix", "tells the volume's place", "holds arrays by name", "names its segments"), rows)
-
-
 def empty_rules() -> str:
     """The table of empty rules."""
     return _table(("`--empty`", "meaning"), ((f"`{name}`", meaning) for name, meaning in EMPTY_RULES.items()))
@@ -220,7 +206,6 @@ PARTS = {
     "protocols": protocols,
     "hd95": hd95,
     "empty-rules": empty_rules,
-    "formats": formats,
     "cli": cli,
 }
 

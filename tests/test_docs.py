@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from calibeval.cli import app
+from calibeval.io.formats import SUFFIXES
 from calibeval.metrics import METRICS
 from calibeval.protocol import PROTOCOLS
 from tests import ROOT
@@ -44,6 +45,11 @@ def test_every_name_has_its_paragraph(name):
     page = "metrics" if name in METRICS else "protocols" if name in PROTOCOLS else "cli"
     heading = f"## calibeval {name}" if page == "cli" else f"### {name}: "
     assert PAGES[page].count(f"\n{heading}") == 1, f"{page}.md wants one heading {heading!r}"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_file_format_stands_in_the_table(suffix):
+    assert re.search(rf"^\| [^|]*`{re.escape(suffix)}`", PAGES["formats"], re.MULTILINE)
 
 
 def test_every_loss_has_its_paragraph():
@@ -83,9 +89,11 @@ def test_there_are_examples_to_run():
     assert sum(len(python_examples(text)) for text in PAGES.values()) >= 4
 
 
-def test_the_wheel_ships_every_page(tmp_path):
+def test_the_wheel_ships_every_page_and_the_package_alone(tmp_path):
     pytest.importorskip("hatchling")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    assert {f"calibeval/docs/{page.name}" for page in DOCS.glob("*.md")} <= set(ZipFile(wheel).namelist())
+    files = ZipFile(wheel).namelist()
+    assert {f"calibeval/docs/{page.name}" for page in DOCS.glob("*.md")} <= set(files)
+    assert {name.split("/")[0].split("-")[0] for name in files} == {"calibeval"}
