@@ -30,12 +30,16 @@ class BinTable:
         class_names: background first.
         cases: case id to problem name to statistics.
         edges: of the histograms.
+        shard: `i/n` where this is a part of a run; else empty.
+        method: of a part; else empty.
     """
 
     signature: Signature
     class_names: tuple[str, ...]
     cases: dict[str, dict[str, Statistics]]
     edges: Edges
+    shard: str = ""
+    method: str = ""
 
     def pooled(self) -> dict[str, Statistics]:
         """Statistics of all cases together, by problem; empty without cases."""
@@ -96,7 +100,8 @@ def read_bins(path: Path) -> BinTable:
             for i, case in enumerate(arrays["cases"])
         }
         names = tuple(str(name) for name in arrays["class_names"])
-        return BinTable(Signature.parse(str(arrays["signature"])), names, cases, edges)
+        part = (str(arrays.get(name, "")) for name in ("shard", "method"))
+        return BinTable(Signature.parse(str(arrays["signature"])), names, cases, edges, *part)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise TableError(f"{path}: is no side file of a results table, or a broken one ({error}).") from error
 

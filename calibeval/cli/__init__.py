@@ -14,6 +14,7 @@ import typer
 from calibeval.cli.check import check
 from calibeval.cli.console import prepare_streams
 from calibeval.cli.explain import explain
+from calibeval.cli.merge import merge
 from calibeval.cli.options import PartedCommand, PartedGroup
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
@@ -50,7 +51,14 @@ def _main(
     """Options of calibeval itself."""
 
 
-_PARTS = {"Score and compare": (score, rank, check), "Train and study": (train, predict), "Tools": (explain,)}
+_PARTS = {
+    "Score and compare": (score, rank, check),
+    "Train and study": (train, predict),
+    "Tools": (
+        merge,
+        explain,
+    ),
+}
 for part, commands in _PARTS.items():
     for command in commands:
         app.command(cls=PartedCommand, rich_help_panel=part)(command)

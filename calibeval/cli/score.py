@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,6 +13,7 @@ from calibeval.cli.console import INTERRUPTED
 from calibeval.cli.options import DryRun, Quiet, Workers, takes_score_options
 from calibeval.cli.outputs import Output, files_of, output_of_name, output_of_path, outputs_of
 from calibeval.errors import UsageError
+from calibeval.wording import parse_part
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
@@ -41,6 +43,10 @@ Format = Annotated[
     typer.Option("--format", metavar="NAME", help=f"Print {', '.join(outputs_of('score'))} in place of the summary."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(metavar="i/n", help="Score the i-th of n parts of the cases; `calibeval merge` puts them together."),
+]
 Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 
 
@@ -51,6 +57,7 @@ def score(
     *,
     out: Out = None,
     workers: Workers = None,
+    shard: Shard = None,
     resume: Resume = False,
     dry_run: DryRun = False,
     format_: Format = "",
@@ -67,7 +74,9 @@ def score(
     from calibeval.scoring.plan import plan_job
 
     job = plan_job(predictions, labels, ScoreOptions(**choices))
-    outputs = _outputs(out or [], "json" if json else format_, list(job.pairings))
+    if shard is not None:
+        job = replace(job, shard=parse_part(shard, "--shard"))
+    outputs = _outputs(out or [], "json" if json else format_, job)
     if dry_run:
         from calibeval.cli.dry_run import print_plan
 
@@ -83,7 +92,7 @@ class _Outputs(NamedTuple):
     printed: Output | None
 
 
-def _outputs(paths: list[Path], format_: str, methods: list[str]) -> _Outputs:
+def _outputs(paths: list[Path], format_: str, job: ScoreJob) -> _Outputs:
     """Tell tables and folders from other files.
 
     Raises:
@@ -98,10 +107,13 @@ def _outputs(paths: list[Path], format_: str, methods: list[str]) -> _Outputs:
     files = {path: output_of_path("score", path, advice) for path in paths if path not in tables}
     printed = output_of_name("score", format_) if format_ else None
     for output in filter(None, (printed, *files.values())):
-        if output.takes_rows and len(methods) > 1:
-            raise UsageError(f"The format {output.name} holds one method, and there are {len(methods)}. Score one.")
-    out = tables[0] if tables else None
-    return _Outputs({method: table_path(out, method, len(methods)) for method in methods}, files, printed)
+        if output.takes_rows and len(job.pairings) > 1:
+            raise UsageError(
+                f"The format {output.name} holds one method, and there are {len(job.pairings)}. Score one."
+            )
+    out, part = tables[0] if tables else None, "" if job.shard is None else ".{}of{}".format(*job.shard)
+    written = {method: table_path(out, f"{method}{part}", len(job.pairings)) for method in job.pairings}
+    return _Outputs(written, files, printed)
 
 
 def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool, quiet: bool) -> int:
@@ -132,7 +144,7 @@ def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool,
         from calibeval.cli.score_table import print_scores
 
         print_scores(scores, paths)
-    if not scored:
+    if not scored and any(method.rows for method in scores):
         print("calibeval: no case could be scored.", file=sys.stderr)
         return 2
     return 3 if any(method.errors for method in scores) else 0

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.errors import CalibevalError, InputError, UsageError, describe
@@ -97,10 +97,11 @@ def run_job(
     """
     provide_kernel_cache()  # here, so that workers share one
     job = settle_job(job)
-    for method, pairing in job.pairings.items():
+    for method, whole in job.pairings.items():
+        pairing = whole if job.shard is None else whole._replace(cases=whole.cases[job.shard[0] - 1 :: job.shard[1]])
         store = (stores or {}).get(method)
         scores = dict(_run_cases(job, pairing.cases, workers, store, progress))
-        yield _collect(job, method, {case.case: scores[case.case] for case in pairing.cases})
+        yield collect(job, method, {case.case: scores[case.case] for case in pairing.cases})
 
 
 def _run_cases(
@@ -202,16 +203,16 @@ def _not_computed(rows: Iterable[Row]) -> list[str]:
     return [f"{', '.join(metrics)} not computed: {reason}" for reason, metrics in reasons.items()]
 
 
-def _collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodScore:
-    """Put a method's cases together, and add the pooled rows."""
+def collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodScore:
+    """Put a method's cases together, with pooled rows; of a shard, what all cases together tell is left to `merge`."""
     bins = {case: score.bins for case, score in scores.items() if score.bins}
     soft = {case for case in bins if any(_needs_probabilities(row) for row in scores[case].rows)}
-    if soft:
+    if soft and job.shard is None:
         scores = {
             case: _complain(case, score, job) if case in bins.keys() - soft else score for case, score in scores.items()
         }
     rows: list[Row] = [row for score in scores.values() for row in score.rows]
-    if bins:
+    if bins and job.shard is None:
         rows += pooled_rows(pool(bins.values()), job.scheme, job.protocol, job.metrics)
         if not soft:  # then no case has these numbers, and failed ones lack none
             rows = [row for row in rows if not _needs_probabilities(row)]
@@ -245,7 +246,10 @@ def side_files(path: Path) -> tuple[Path, Path]:
 
 def write_method(path: Path, score: MethodScore, job: ScoreJob) -> None:
     """Write a method's table and, beside it, its statistics; each file whole or not at all."""
-    write_bins(bins_path(path), score.bins, job.protocol, signature=score.signature, class_names=score.class_names)
+    header: dict[str, Any] = {"signature": score.signature, "class_names": score.class_names}
+    if job.shard is not None:
+        header |= {"shard": "{}/{}".format(*job.shard), "method": score.method}
+    write_bins(bins_path(path), score.bins, job.protocol, **header)
     write_table(path, score.rows, signature=score.signature, command=job.command)
 
 

@@ -51,6 +51,7 @@ class ScoreJob:
         annotated: classes that were annotated, by case, where not all were.
         dataset: name in the table.
         notes: what the user should know before anything is read.
+        shard: i and n where only the i-th of n parts of the cases is to be scored.
         command: that gives the same numbers, for the table's header.
     """
 
@@ -66,6 +67,7 @@ class ScoreJob:
     dataset: str = ""
     notes: tuple[str, ...] = ()
     command: str = ""
+    shard: tuple[int, int] | None = None
 
     @property
     def signature(self) -> Signature:
