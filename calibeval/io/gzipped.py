@@ -24,8 +24,9 @@ _BUFFER = 1 << 20
 _WORTH_A_THREAD = 2 << 20  # bytes of a file; a smaller one is read before a thread has started
 _WORTH_CORES = 64 << 20
 _HARDLY_COMPRESSED = 2.0  # at most so many bytes for each of the file
-_MAGIC = b"\x1f\x8b"
 _cores = 1
+GZIP_MAGIC = b"\x1f\x8b"
+DEFLATE_MOST = 1032  # bytes that deflate can make of one
 CORRUPT: tuple[type[Exception], ...] = (
     EOFError,
     zlib.error,
@@ -106,7 +107,7 @@ class _Deflated(io.RawIOBase):
                 raise EOFError("the compressed data ends too early")
         if self._expected_crc not in (None, self._crc):
             raise zipfile.BadZipFile("the checksum is wrong")
-        if self._fetch() and self._window > zlib.MAX_WBITS and self._waiting.startswith(_MAGIC):
+        if self._fetch() and self._window > zlib.MAX_WBITS and self._waiting.startswith(GZIP_MAGIC):
             self._decompressor = isal_zlib.decompressobj(self._window)  # pigz and bgzip write several streams
             return self.readinto(buffer)
         rest, self._waiting = self._waiting[: len(buffer)], self._waiting[len(buffer) :]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from calibeval.io.array_file import ArrayFile, bad_header, is_no
 from calibeval.io.geometry import make_geometry
+from calibeval.io.gzipped import GZIP_MAGIC
 from calibeval.io.stored import Bytes, deflated, open_stored
 from calibeval.io.text_header import data_file, header_lines, numbers, open_text, quote, sizes
 
@@ -22,7 +23,6 @@ _TYPES = {
     "CHAR": "i1", "UCHAR": "u1", "SHORT": "i2", "USHORT": "u2", "INT": "i4", "UINT": "u4", "LONG": "i4", "ULONG": "u4",
     "LONG_LONG": "i8", "ULONG_LONG": "u8", "FLOAT": "f4", "DOUBLE": "f8",
 }  # fmt: skip
-_GZIP = b"\x1f\x8b"
 
 
 class _Header(NamedTuple):
@@ -100,7 +100,7 @@ def _stored(header: _Header, source: Path, start: int, size: int) -> Bytes:
     if header.says("CompressedData"):
         with source.open("rb") as file:
             file.seek(start)
-            window = 16 + zlib.MAX_WBITS if file.read(2) == _GZIP else zlib.MAX_WBITS
+            window = 16 + zlib.MAX_WBITS if file.read(2) == GZIP_MAGIC else zlib.MAX_WBITS
         return deflated(source, start, there - start, window)
     if skip < -1:
         raise bad_header(header.path, f"its 'HeaderSize' is {skip}")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from calibeval.errors import BrokenFileError, InputError
 from calibeval.io.array_file import ArrayFile, is_no
 from calibeval.io.geometry import Geometry, make_geometry
+from calibeval.io.gzipped import GZIP_MAGIC
 from calibeval.io.stored import Bytes, gzip_file, open_stored
 
 _MM = {"meter": 1e3, "micron": 1e-3}
 _MGH_HEADER = 284  # bytes
-_GZIP = b"\x1f\x8b"
 _COMPRESSED = (".gz", ".mgz")
 _PLAIN = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c", b"\0\0\0\x01")  # how headers begin
 
@@ -85,7 +85,7 @@ def _check_compression(path: Path) -> None:
     says_so = path.name.lower().endswith(_COMPRESSED)
     if says_so and start in _PLAIN:
         raise BrokenFileError(path, "is not compressed, though its name says so.", "Compress or rename it.")
-    if start.startswith(_GZIP) and not says_so:
+    if start.startswith(GZIP_MAGIC) and not says_so:
         raise BrokenFileError(path, "is compressed, and its name does not say so.", "Rename it to end in .gz.")
 
 

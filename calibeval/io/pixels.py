@@ -12,11 +12,11 @@ import numpy as np
 
 from calibeval.errors import BrokenFileError, InputError
 from calibeval.io.array_file import AGAIN, Array, ArrayFile, check_memory, is_no
+from calibeval.io.gzipped import DEFLATE_MOST
 
 _TIFF = (b"II*\0", b"MM\0*")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DTYPES = {"1": "b1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}  # of Pillow's modes; others are uint8
-_MOST = 1032  # bytes that deflate can make of one
 _LOSSY = 16  # bits of a colour, of which Pillow keeps 8
 
 
@@ -35,7 +35,7 @@ def open_png(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     if depth == _LOSSY and colours:
         raise InputError(path, "holds colours of 16 bits.", "Save it as grey values, or as colours of 8 bits.")
     dtype, channels = _pixel(mode)
-    if width * height * depth // 8 > _MOST * path.stat().st_size:
+    if width * height * depth // 8 > DEFLATE_MOST * path.stat().st_size:
         raise BrokenFileError(path, f"declares {width} x {height} pixels, more than its bytes can hold.", AGAIN)
     shape = (height, width, *([channels] if channels > 1 else []))
 

@@ -17,11 +17,10 @@ import numpy as np
 
 from calibeval.errors import BrokenFileError
 from calibeval.io.array_file import AGAIN, Array, ArrayFile, check_memory
-from calibeval.io.gzipped import open_bzip2, open_deflated, open_gzip
+from calibeval.io.gzipped import DEFLATE_MOST, open_bzip2, open_deflated, open_gzip
 
 PADDING = 512
 _SHORT = "it is shorter than its header says"
-_MOST = 1032  # bytes that deflate can make of one
 
 
 class Bytes(NamedTuple):
@@ -48,7 +47,7 @@ class Bytes(NamedTuple):
 
 def gzip_file(path: Path, skip: int, expected: int) -> Bytes:
     """A whole gzip file that should hold `expected` bytes after the first `skip`; a large one is decompressed ahead."""
-    most = _MOST * path.stat().st_size
+    most = DEFLATE_MOST * path.stat().st_size
     return Bytes(path, 0, lambda: open_gzip(path, skip + expected), skip, most)
 
 
@@ -63,7 +62,7 @@ def deflated(path: Path, start: int, size: int, window: int, *, skip: int = 0, c
         skip: bytes at its beginning that are not of the array.
         crc: CRC-32 that a ZIP gives; gzip and zlib hold their checksums themselves.
     """
-    return Bytes(path, start, lambda: open_deflated(path, start, size, window, crc), skip, _MOST * size)
+    return Bytes(path, start, lambda: open_deflated(path, start, size, window, crc), skip, DEFLATE_MOST * size)
 
 
 def bzipped(path: Path, start: int, *, skip: int = 0) -> Bytes:
