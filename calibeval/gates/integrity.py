@@ -18,7 +18,7 @@ from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, home_folders
 from calibeval.io.pairing import CasePaths, Pairing, case_names, find_methods, pair_files, pair_images
 from calibeval.io.readings import settle
-from calibeval.io.structures import name_structures
+from calibeval.io.structures import name_parts
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.workers import run_tasks
 from calibeval.wording import count_of
@@ -84,7 +84,7 @@ def plan_files(
     }
     return FilePlan(
         pairings,
-        name_structures(scheme, pairings.values()),
+        name_parts(scheme, pairings.values()),
         choices.reading,
         bool(labels or images),
         {name: given.get(name, rule.severity) for name, rule in RULES.items()},

@@ -5,6 +5,7 @@ Such a folder of `liver.nii.gz`, `spleen.nii.gz`, ... is one label map, and neve
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,13 +15,14 @@ import numpy as np
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.array_file import Array, ArrayFile
-from calibeval.io.arrays import open_array, stem_of
-from calibeval.io.case_paths import Pairing
+from calibeval.io.arrays import open_array, segments_of, stem_of
+from calibeval.io.case_paths import CasePaths, Pairing
 from calibeval.io.classes import read_values
 from calibeval.io.geometry import check_same_place
 from calibeval.io.layouts import list_files
 from calibeval.io.naming import is_image
 from calibeval.io.scheme import ClassScheme
+from calibeval.wording import some_of
 
 _ORGANS = frozenset({
     "adrenal", "airway", "aorta", "artery", "atrial", "atrium", "autochthon", "bladder", "body", "bone", "bowel",
@@ -91,20 +93,49 @@ def _united(files: dict[int, ArrayFile], folder: Path) -> Array:
 _OVERLAP = "A label map has one class a voxel: leave a structure out with --classes, or save the parts as --regions."
 
 
-def name_structures(scheme: ClassScheme, pairings: Iterable[Pairing]) -> ClassScheme:
-    """Name classes that nothing names after the files of structures; a scheme with names stays.
+def name_parts(scheme: ClassScheme, pairings: Iterable[Pairing]) -> ClassScheme:
+    """Name classes that nothing names after files of one structure each, or after the segments that files name.
 
     Raises:
-        UsageError: predictions that are label maps, whose values nothing then names.
+        UsageError: label maps beside structures, whose values nothing names; segments with other values in other files.
     """
-    cases = [case for pairing in pairings for case in pairing.cases if case.reference and case.reference.is_dir()]
-    if scheme.names or not cases:
-        return scheme
-    stems = {stem_of(path) for case in cases if case.reference for path in list_files(case.reference)}
+    cases = [case for pairing in pairings for case in pairing.cases]
+    return scheme if scheme.names else _of_structures(scheme, cases) or _of_segments(scheme, cases) or scheme
+
+
+def _of_structures(scheme: ClassScheme, cases: list[CasePaths]) -> ClassScheme | None:
+    folders = {case.reference for case in cases if case.reference and case.reference.is_dir()}
+    if not folders:
+        return None
+    stems = {stem_of(path) for folder in folders for path in list_files(folder)}
     names = sorted(stem for stem in stems if not is_image(stem))
     if any(case.prediction and not case.classes for case in cases):
         raise UsageError(
-            f"{cases[0].reference}: holds one file a structure ({', '.join(names[:3])}, ...), and predictions are "
-            "label maps or stacks. Give --classes in the order of their values, background first."
+            f"{min(folders)}: holds one file a structure ({some_of(names)}), and predictions are label maps or stacks. "
+            "Give --classes in the order of their values, background first."
         )
     return replace(scheme, names=("background", *names), source="the files of structures")
+
+
+def _of_segments(scheme: ClassScheme, cases: list[CasePaths]) -> ClassScheme | None:
+    """Classes of Slicer's segmentations, of which each file brings its own list."""
+    named: dict[str, tuple[int, Path]] = {}
+    for path in dict.fromkeys(path for case in cases for path in (case.reference, *case.prediction) if path):
+        with contextlib.suppress(InputError):  # told with its case when that is scored
+            for segment in segments_of(path) if path.is_file() else ():
+                value, first = named.setdefault(segment.name, (segment.value, path))
+                if value != segment.value:
+                    raise UsageError(
+                        f"The segment {segment.name} has the value {value} in {first} and {segment.value} in {path}. "
+                        "Export them with one list of segments."
+                    )
+    values = {name: value for name, (value, _) in named.items()}
+    if not values or len({0, *values.values()}) <= len(values):
+        return None
+    ordered = sorted(values.items(), key=lambda item: item[1])
+    return replace(
+        scheme,
+        names=("background", *(name for name, _ in ordered)),
+        values=(0, *(value for _, value in ordered)),
+        source="the segments of the files",
+    )

@@ -27,7 +27,7 @@ from calibeval.io.pairing import (
 )
 from calibeval.io.predictions import ReadOptions
 from calibeval.io.readings import settle
-from calibeval.io.structures import name_structures
+from calibeval.io.structures import name_parts
 from calibeval.metrics import select_metrics
 from calibeval.protocol import Protocol
 from calibeval.scoring.annotated import read_annotated
@@ -128,7 +128,11 @@ def _notes(predictions: Path | None, labels: Path | None, pairings: dict[str, Pa
     if predictions is None:
         return ()
     empty = [predictions / name for name in empty_folders(predictions, pairings)]
-    return tuple(f"{path} holds no prediction and is left out" for path in empty if not _same(path, labels))
+    notes = [f"{path} holds no prediction and is left out" for path in empty if not _same(path, labels)]
+    folders = {case.reference for pairing in pairings.values() for case in pairing.cases if case.reference}
+    if parts := [folder for folder in folders if folder.is_dir()]:
+        notes.append(f"{min(parts)}: one file a structure; structures are the classes of a case, and no cases")
+    return tuple(notes)
 
 
 def _same(path: Path, other: Path | None) -> bool:
@@ -156,7 +160,7 @@ def _find_pairings(
         method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir, classes=names)
         for method, folder in methods.items()
     }
-    return pairings, name_structures(scheme, pairings.values())
+    return pairings, name_parts(scheme, pairings.values())
 
 
 def settle_job(job: ScoreJob) -> ScoreJob:

@@ -9,6 +9,7 @@ from calibeval.errors import UsageError
 from calibeval.io.layouts import find_methods, list_files
 from calibeval.io.naming import read_pattern
 from tests.case_files import NAMES, SPACING, make_case, write_nifti
+from tests.io.test_segments import layered
 
 PROBABILITIES, LABEL = make_case()
 PREDICTED = PROBABILITIES.argmax(axis=0).astype(np.uint8)
@@ -231,3 +232,30 @@ def test_fixed_names_in_trees_of_their_own_and_several_methods(tmp_path, cli):
     assert list(one["value"]) == [1, 1, 1]
     wanted = {name: value for (_, name, _), value in expected().items()}
     assert dict(zip(two["class"], two["value"], strict=True)) == pytest.approx(wanted)
+
+
+def test_slicer_s_segments_name_the_classes(tmp_path, cli, dsc):
+    names = ("liver", "left kidney")
+
+    def write(folder, labels, listed=names):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        layers = [(labels == value).astype(np.uint8) * value for value in (1, 2)]
+        headers = {f"Segment{k}_Name": name for k, name in enumerate(listed)}
+        headers |= {f"Segment{k}_LabelValue": str(k + 1) for k in range(2)} | {
+            f"Segment{k}_Layer": str(k) for k in (0, 1)
+        }
+        layered(tmp_path / folder / "a.seg.nrrd", layers, **headers)
+
+    write("l", LABEL)
+    write("m", PREDICTED)
+    assert dsc() == expected(names=("background", *names))
+    write("m", PREDICTED, names[::-1])
+    outcome = cli("score", "m", "l")
+    assert outcome.code == 2
+    assert "The segment left kidney has the value 2 in l/a.seg.nrrd and 1 in m/a.seg.nrrd" in outcome.err
+
+
+def test_structures_are_said_to_be_classes(tmp_path, cli):
+    write_organs(tmp_path / "m" / "s1", MOVED)
+    write_organs(tmp_path / "l" / "s1", PARTS)
+    assert "l/s1: one file a structure; structures are the classes of a case" in cli("score", "m", "l").err
