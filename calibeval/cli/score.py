@@ -103,8 +103,7 @@ def _outputs(paths: list[Path], format_: str, job: ScoreJob) -> _Outputs:
     tables = [path for path in paths if holds_tables(path)]
     if len(tables) > 1:
         raise UsageError(f"--out {tables[0]} and {tables[1]}: there is one table a method. Give one of them.")
-    advice = " A folder of another name must be there already."
-    files = {path: output_of_path("score", path, advice) for path in paths if path not in tables}
+    files = {path: output_of_path("score", path, _advice(path)) for path in paths if path not in tables}
     printed = output_of_name("score", format_) if format_ else None
     for output in filter(None, (printed, *files.values())):
         if output.takes_rows and len(job.pairings) > 1:
@@ -114,6 +113,12 @@ def _outputs(paths: list[Path], format_: str, job: ScoreJob) -> _Outputs:
     out, part = tables[0] if tables else None, "" if job.shard is None else ".{}of{}".format(*job.shard)
     written = {method: table_path(out, f"{method}{part}", len(job.pairings)) for method in job.pairings}
     return _Outputs(written, files, printed)
+
+
+def _advice(path: Path) -> str:
+    if path.is_file():
+        return " It is a file, expected a folder or the name of a .csv file."
+    return " A folder of such a name must be there already."
 
 
 def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool, quiet: bool) -> int:
