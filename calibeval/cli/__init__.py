@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from calibeval.cli.calibrate import calibrate_app
 from calibeval.cli.check import check
 from calibeval.cli.console import prepare_streams
 from calibeval.cli.explain import explain
@@ -62,6 +63,7 @@ _PARTS = {
 for part, commands in _PARTS.items():
     for command in commands:
         app.command(cls=PartedCommand, rich_help_panel=part)(command)
+app.add_typer(calibrate_app, name="calibrate", rich_help_panel="Tools")
 
 
 def run() -> None:

@@ -122,7 +122,6 @@ def _accumulator(
         protocol,
         source.dtype,
         proper=asked(metrics, "proper"),
-        fine=asked(metrics, "cells"),
         boundary=boundary,
         sum_tolerance=source.tolerance,
     )

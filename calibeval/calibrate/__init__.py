@@ -1,0 +1,1 @@
+"""Mending a model without training it again."""

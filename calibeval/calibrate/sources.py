@@ -1,0 +1,66 @@
+"""Planes that pass through a calibrator on their way, and planes of a compressed file made readable at random."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibeval.planes import CHUNK, Plane, PlaneSource
+
+Array = NDArray[np.float64]
+
+
+def calibrated_planes(source: PlaneSource, apply: Callable[[Array], Array]) -> PlaneSource:
+    """Planes of new probabilities, each voxel's from all classes of that voxel.
+
+    Args:
+        source: planes that sum to 1.
+        apply: gives q (n, C) for p (n, C).
+    """
+    read = random_access(source).read
+    done = threading.local()  # the classes of a range are asked for one after the other, by one thread
+
+    def calibrated(c: int, start: int) -> Plane:
+        if getattr(done, "start", None) != start:
+            p = np.stack([read(k, start) for k in range(source.classes)], axis=1)  # type: ignore[misc]
+            done.start, done.q = start, apply(p.astype(np.float64))
+        return np.ascontiguousarray(done.q[:, c])
+
+    return replace(source, dtype=np.dtype(np.float64), read=calibrated, stream=None)
+
+
+def calibrated_regions(source: PlaneSource, apply: Callable[[int, Array], Array]) -> PlaneSource:
+    """Planes of new probabilities where each plane is a region of its own.
+
+    Args:
+        source: planes of regions.
+        apply: gives q (n, 2) of region c for p (n, 2), outside first.
+    """
+
+    def convert(values: Plane, c: int, _start: int) -> Plane:
+        p = values.astype(np.float64)
+        return np.ascontiguousarray(apply(c, np.stack([1 - p, p], axis=1))[:, 1])
+
+    return replace(source.map(convert), dtype=np.dtype(np.float64))
+
+
+def random_access(source: PlaneSource) -> PlaneSource:
+    """The same planes, readable in any order: those of a compressed file are unpacked into a temporary one."""
+    if source.read is not None:
+        return source
+    planes = temporary_array((source.classes, source.voxels), source.dtype)
+    for chunk in source.chunks():
+        planes[chunk.class_index, chunk.start : chunk.start + chunk.values.size] = chunk.values
+    return replace(source, read=lambda c, start: planes[c, start : start + CHUNK], stream=None)
+
+
+def temporary_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array in a file without a name, gone with the last reference to it; memory holds what is in use."""
+    with tempfile.TemporaryFile(prefix="calibeval-") as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
