@@ -50,7 +50,12 @@ PARTS: dict[str, Part] = {
     "view": Part("field of view", of_data=True, default="none"),
     "map": Part("renamed labels", of_data=True, default="none"),
 }
-_KNOWN = {metric for part in PARTS.values() for metric in part.metrics} | {"Brier"}  # Brier: the data's parts alone
+_KNOWN = {metric for part in PARTS.values() for metric in part.metrics} | {
+    "Brier",
+    "aECE",
+    "smECE",
+    "MCB",
+}  # these: the data's parts alone
 
 
 class Signature(str):

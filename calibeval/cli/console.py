@@ -6,17 +6,19 @@ import io
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from calibeval._version import __version__
 from calibeval.escape import log, terminal
+from calibeval.wording import count_of, group_alike, some_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from calibeval.errors import InputError
     from calibeval.scoring.plan import ScoreJob
 
 _PIPE_WIDTH = 500
@@ -119,3 +121,10 @@ def prepare_kernels(job: ScoreJob, workers: int | None) -> None:
     need_surfaces = any(METRICS[name].needs == "surfaces" for name in job.metrics)
     if need_surfaces and workers in (None, 1) and available_cores() > 1:
         compile_ahead("surfaces", "distances")
+
+
+def print_failures(failures: Iterable[InputError]) -> None:
+    """Say on stderr which files could not be used; a cause common to many is said once, with their number."""
+    for group in group_alike((failure.path.name, str(failure)) for failure in failures):
+        more = f" ({count_of(len(group.cases), 'case')} alike: {some_of(group.cases)})" if len(group.cases) > 1 else ""
+        print(f"calibeval: {group.messages[0]}{more}", file=sys.stderr)

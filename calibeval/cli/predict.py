@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from calibeval.cli.console import INTERRUPTED, progress
+from calibeval.cli.console import INTERRUPTED, print_failures, progress
 from calibeval.cli.options import Channels
 from calibeval.cli.train import require_torch
 
@@ -49,8 +49,7 @@ def predict(
     except KeyboardInterrupt:
         print(f"calibeval: interrupted. {out} holds the cases that are done.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    for failure in failures:
-        print(f"calibeval: {failure}", file=sys.stderr)
+    print_failures(failures)
     print(out)
     if failures:
         raise typer.Exit(3)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calibeval.cli.console import INTERRUPTED, progress
+from calibeval.cli.console import INTERRUPTED, print_failures, progress
 from calibeval.cli.options import Channels, DryRun, Quiet
 from calibeval.errors import MissingExtraError, UsageError
 
@@ -247,8 +247,7 @@ def _finish(config: TrainConfig, plan: TrainingPlan, fitted: Fitted, *, quiet: b
         return
     with progress("predicting", len(plan.split.test), quiet=quiet) as advance:
         held_out = predict_held_out(config, plan, advance)
-    for failure in held_out.failures:
-        print(f"calibeval: {failure}", file=sys.stderr)
+    print_failures(held_out.failures)
     job = held_out.plan_scoring()
     failed = _score(job, Path(config.out) / "score.csv")
     print(f"again: {job.command}")

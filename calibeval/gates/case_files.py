@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from calibeval.errors import BrokenFileError, GeometryError, InputError, ProbabilityError, describe
 from calibeval.gates.scan import PlaneScan, scan_planes
 from calibeval.io.arrays import ArrayFile, array_keys, open_array
-from calibeval.io.cases import LABEL_KEYS, PROBABILITY_KEYS, Prediction, ReadOptions, open_label, open_prediction
+from calibeval.io.cases import (
+    LABEL_KEYS,
+    PROBABILITY_KEYS,
+    Prediction,
+    ReadOptions,
+    open_label,
+    open_label_map,
+    open_prediction,
+)
 from calibeval.io.classes import ClassScheme, read_labels
-from calibeval.io.geometry import check_same_place
 from calibeval.io.layout import squeezed
 from calibeval.io.orientation import AGREEMENT, agreement, find_turns
 from calibeval.io.pairing import CasePaths
@@ -114,13 +121,7 @@ def _labels_beside(paths: CasePaths, place: ArrayFile, scheme: ClassScheme) -> L
     """The label map beside the probabilities, after a look at where it lies."""
     if paths.segmentation is None:
         return None
-    file = open_array(paths.segmentation, LABEL_KEYS)
-    shape = squeezed(place.shape)
-    if squeezed(file.shape) != shape:
-        raise InputError(paths.segmentation, f"its shape {file.shape} differs from that of {place.path}, {shape}.")
-    if file.geometry is not None and place.geometry is not None:
-        check_same_place(file.path, file.geometry, place.path, place.geometry)
-    return read_labels(file, scheme).reshape(shape)
+    return read_labels(open_label_map(paths.segmentation, place), scheme).reshape(squeezed(place.shape))
 
 
 def _value_problems(scan: PlaneScan, prediction: Prediction) -> Iterator[Problem]:

@@ -32,6 +32,7 @@ __all__ = [
     "occurring_values",
     "open_case",
     "open_label",
+    "open_label_map",
     "open_prediction",
     "open_reference",
 ]
@@ -101,7 +102,7 @@ def open_case(
     if prediction.labels is not None:
         predicted = _read_decided(prediction.labels, reference, scheme)
     if paths.segmentation is not None:
-        file = _open_segmentation(paths.segmentation, reference_file)
+        file = open_label_map(paths.segmentation, reference_file)
         segmentation = read_labels(file, scheme).reshape(reference.shape)
         if separate_masks:
             predicted = _read_decided(file, reference, scheme)
@@ -156,7 +157,7 @@ def open_reference(paths: CasePaths, scheme: ClassScheme) -> ArrayFile:
 def _field_of_view(paths: CasePaths, reference: ArrayFile) -> NDArray[np.bool_]:
     if paths.mask is None:
         raise InputError(paths.prediction[0], "has no mask in the folder --mask.", "Add it there.")
-    file = _open_segmentation(paths.mask, reference)
+    file = open_label_map(paths.mask, reference)
     inside: NDArray[np.bool_] = read_values(file) > 0
     return inside
 
@@ -170,13 +171,19 @@ def open_label(path: Path, scheme: ClassScheme) -> ArrayFile:
     return open_structures(path, scheme) if path.is_dir() else open_array(path, LABEL_KEYS)
 
 
-def _open_segmentation(path: Path, reference: ArrayFile) -> ArrayFile:
+def open_label_map(path: Path, reference: ArrayFile) -> ArrayFile:
+    """Open a label map that belongs to the same image as another file, which is looked at: its shape and its place.
+
+    Raises:
+        InputError: it cannot be used, or has another shape.
+        GeometryError: it lies elsewhere.
+    """
     file = open_array(path, LABEL_KEYS)
     if squeezed(file.shape) != squeezed(reference.shape):
         raise InputError(
             path,
             f"its shape {file.shape} differs from that of {reference.path}, {reference.shape} (slowest axis first).",
-            "A label map beside probabilities must be that of the same image; take it away if it is not.",
+            "It must be the label map of the same image; take it away if it is not.",
         )
     check_place(file, reference)
     return file

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import ProbabilityError
+from calibeval.metrics.cells import CELLS, Cells
 from calibeval.metrics.statistics import (
     IGNORED,
     Histogram,
@@ -39,6 +41,7 @@ class Accumulator:
         protocol: bins and domains.
         dtype: float32 or float64, of all chunks.
         proper: also the sums for Brier score and NLL.
+        fine: also the cells for numbers without bins.
         boundary: (N,) labels with 255 away from the reference boundary, for bECE; None for no bECE.
         sum_tolerance: largest difference from 1 of the mean, over 256 neighbouring voxels, of the sum over classes.
     """
@@ -51,11 +54,12 @@ class Accumulator:
         dtype: np.dtype[Any],
         *,
         proper: bool = False,
+        fine: bool = False,
         boundary: Labels | None = None,
         sum_tolerance: float = 1e-4,
     ) -> None:
         self.predicted = np.empty(reference.size, np.uint8)
-        self._settings = _Settings.of(classes, protocol, dtype, proper=proper, sum_tolerance=sum_tolerance)
+        self._settings = _Settings.of(classes, protocol, dtype, proper=proper, fine=fine, sum_tolerance=sum_tolerance)
         self._reference, self._boundary = reference, boundary
         self._ranges: dict[int, _Range] = {}
 
@@ -128,12 +132,16 @@ class _Settings(NamedTuple):
     of_class: _Cells
     foreground: _Cells
     proper: bool
+    fine: bool
     kernels: ModuleType
     label_kernels: ModuleType
+    cell_kernels: ModuleType
 
     @staticmethod
-    def of(classes: int, protocol: Protocol, dtype: np.dtype[Any], *, proper: bool, sum_tolerance: float) -> _Settings:
-        from calibeval.metrics._kernels import histograms, labels
+    def of(
+        classes: int, protocol: Protocol, dtype: np.dtype[Any], *, proper: bool, fine: bool, sum_tolerance: float
+    ) -> _Settings:
+        from calibeval.metrics._kernels import cells, histograms, labels
 
         bits = np.dtype(f"i{dtype.itemsize}")
         one, decided = (int(np.array([p], dtype).view(bits)[0]) for p in (1, histograms.DECIDED))
@@ -149,8 +157,10 @@ class _Settings(NamedTuple):
             _Cells.of(protocol.cece_bins, protocol.cece_threshold),
             _Cells.of(protocol.pece_bins),
             proper,
+            fine,
             histograms,
             labels,
+            cells,
         )
 
 
@@ -170,6 +180,7 @@ class _Range:
         self.statistics = empty_statistics(settings.classes, settings.protocol)
         self._settings, self._predicted, self._boundary = settings, predicted, boundary
         self._labels = self._class_labels = LabelBlocks.of(reference)
+        self._cells: list[Cells] = []  # of the classes so far
         self._selected = reference  # labels with 255 where class 0 is all but sure
         if settings.protocol.cece_domain == "foreground":
             self._class_labels = LabelBlocks.of(np.where(reference == 0, np.uint8(IGNORED), reference))
@@ -192,10 +203,17 @@ class _Range:
             sure = plane.values >= settings.dtype.type(1 - settings.protocol.gap_threshold)
             self._selected = np.where(sure, np.uint8(IGNORED), self._labels.values)
             self._add_plane(plane, self._labels, c, settings.foreground, self.statistics.foreground, flip=True)
+        if settings.fine:
+            self._cells.append(self._find_cells(plane, c))
         if settings.proper:
             scores = self.statistics.squared_error[c : c + 1], self.statistics.log_loss[c : c + 1]
             settings.kernels.proper_scores(plane.values, *self._labels, c, settings.protocol.nll_clip, *scores)
         self._update_largest(plane, c)
+
+    def _find_cells(self, plane: _Scanned, c: int) -> Cells:
+        count, total = np.zeros((3, CELLS + 1), np.int64), np.zeros((3, CELLS + 1))
+        self._settings.cell_kernels.add_cells(*self._with_extremes(plane), *self._labels, c, count, total)
+        return Cells.of_class(c, count[:2], total[:2])
 
     def _update_largest(self, plane: _Scanned, c: int) -> None:
         settings = self._settings
@@ -231,6 +249,7 @@ class _Range:
             largest = self._scan(self._largest.view(self._settings.dtype))
             self._add_top(largest, undecided, self._rows[undecided])
         self._largest = np.empty(0, self._settings.bits)
+        self.statistics = replace(self.statistics, cells=Cells.join(self._cells))
 
     def _add_top(self, plane: _Scanned, blocks: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Add (max_c p_c, [yhat = y]) over some blocks of the range, whose values stand in these rows of the plane."""
@@ -255,10 +274,13 @@ class _Range:
     def _add_plane(
         self, plane: _Scanned, labels: LabelBlocks, c: int, cells: _Cells, into: Histogram, *, flip: bool = False
     ) -> None:
-        extremes = plane.low.view(self._settings.dtype), plane.high.view(self._settings.dtype)
-        self._settings.kernels.add_plane(
-            plane.values, *extremes, plane.sums, *labels, c, flip, *cells, into.count, into.total
-        )
+        blocks = self._with_extremes(plane)
+        self._settings.kernels.add_plane(*blocks, *labels, c, flip, *cells, into.count, into.total)
+
+    def _with_extremes(self, plane: _Scanned) -> tuple[Plane, Plane, Plane, NDArray[np.float64]]:
+        """Values, and each block's smallest, largest and sum, as the kernels take them."""
+        dtype = self._settings.dtype
+        return plane.values, plane.low.view(dtype), plane.high.view(dtype), plane.sums
 
     def _check_sums(self) -> None:
         """Refuse maps that do not sum to 1: by the mean of each block, and voxel by voxel for a largest p below 1/C."""

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics.binless import adaptive_ece, likely, miscalibration, smooth_ece
+from calibeval.metrics.cells import Cells
 from calibeval.metrics.registry import join
 from calibeval.metrics.statistics import Edges, Histogram, Statistics
 from calibeval.protocol import Protocol
@@ -228,6 +230,22 @@ def _bece(statistics: Statistics, protocol: Protocol) -> Calibration:
     return Calibration(ece(boundary_bins(statistics, protocol)), {})
 
 
+def _of_cells(function: Callable[[Cells], float]) -> Callable[[Statistics, Protocol], Calibration]:
+    """Of each class over the voxels that may hold it, and the mean over classes that have any."""
+
+    def metric(statistics: Statistics, protocol: Protocol) -> Calibration:
+        by_class = {c: function(likely(statistics.cells.of(c))) for c in range(len(statistics.confusion))}
+        known = [value for value in by_class.values() if not math.isnan(value)]
+        return Calibration(math.fsum(known) / len(known) if known else float("nan"), by_class)
+
+    return metric
+
+
+def _mcb(statistics: Statistics, protocol: Protocol) -> Calibration:
+    by_class = {c: miscalibration(statistics.cells.of(c)) for c in range(len(statistics.confusion))}
+    return Calibration(math.fsum(by_class.values()), by_class)
+
+
 def _mean(total: float, n: int) -> float:
     return float(total / n) if n else float("nan")
 
@@ -244,5 +262,8 @@ CALIBRATION_FUNCTIONS: dict[str, Callable[[Statistics, Protocol], Calibration]] 
         "Brier": _brier,
         "NLL": _nll,
         "bECE": _bece,
+        "aECE": _of_cells(adaptive_ece),
+        "smECE": _of_cells(smooth_ece),
+        "MCB": _mcb,
     },
 )

@@ -35,8 +35,8 @@ class Metric(NamedTuple):
         formula: in plain text; see `definitions` in the README for the symbols.
         citation: DOI or arXiv number.
         undefined: when the value does not exist.
-        also_needs: a `volume` of voxels (spacing in 3-D), the `boundary` band of the reference (spacing), or the
-            sums of `proper` scores; each is made only when some metric asks for it.
+        also_needs: a `volume` of voxels (spacing in 3-D), the `boundary` band of the reference (spacing), the sums of
+            `proper` scores, or fine histograms (`cells`); each is made only when some metric asks for it.
         worst: gives the worst value under a protocol, where that is not the end of the range.
         siblings: other ways to measure the same thing; a ranking tries them in its place.
         zero_if_calibrated: whether a calibrated model gets 0 over many voxels: `yes`, `no`, or where the protocol's
@@ -56,7 +56,7 @@ class Metric(NamedTuple):
     formula: str
     citation: str
     undefined: str
-    also_needs: Literal["", "volume", "boundary", "proper"] = ""
+    also_needs: Literal["", "volume", "boundary", "proper", "cells"] = ""
     worst: Callable[[Protocol], float] | None = None
     siblings: tuple[str, ...] = ()
     zero_if_calibrated: Literal["yes", "no", "ECE", "CECE"] = "no"
@@ -188,6 +188,15 @@ _ROWS = (
            "ECE over voxels near the reference boundary", _GUO, "no boundary in the reference",
            also_needs="boundary",
            caution="bECE: near the reference's boundary, which the outcome draws, a calibrated model does not get 0."),
+    Metric("aECE", "adaptive calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
+           "mean over classes of sum_b n_b/N |freq_b - p_b|, 15 bins of equal n_b; p_c > 1/960", "arXiv:1904.01685",
+           _NO_VOXEL, also_needs="cells", zero_if_calibrated="yes"),
+    Metric("smECE", "smooth calibration error", "", 0, 1, "lower", "probabilities", ("class", "all"), True,
+           "mean over classes of the s at which the mean of |K_s * (y - p)| is s; p_c > 1/960", "arXiv:2309.12236",
+           _NO_VOXEL, also_needs="cells", zero_if_calibrated="yes"),
+    Metric("MCB", "miscalibration part of the Brier score", "", 0, 2, "lower", "probabilities", ("class", "all"), True,
+           "sum over classes of Brier(p) - Brier(isotonic refit of p)", "10.1073/pnas.2016191118", _NO_VOXEL,
+           also_needs="cells", zero_if_calibrated="yes"),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}

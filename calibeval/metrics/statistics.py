@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics.cells import Cells
 from calibeval.protocol import Protocol
 
 IGNORED = 255
@@ -59,6 +60,7 @@ class Statistics:
         selected: like `top`, over voxels with 1 - p_0 above the protocol's gap threshold, whatever their label.
         squared_error: (C,) sum of (p_c - [y = c])^2; zero unless asked for.
         log_loss: (C,) sum of -log p_c over voxels with y = c; zero unless asked for.
+        cells: fine histograms of (p_c, [y = c]) over all voxels; empty unless asked for.
     """
 
     confusion: NDArray[np.int64]
@@ -69,6 +71,7 @@ class Statistics:
     selected: Histogram
     squared_error: NDArray[np.float64]
     log_loss: NDArray[np.float64]
+    cells: Cells
 
     def __add__(self, other: Statistics) -> Statistics:
         """Pool two sets of voxels."""
@@ -122,6 +125,7 @@ def empty_statistics(classes: int, protocol: Protocol) -> Statistics:
         selected=histogram(2, edges.top.size),
         squared_error=np.zeros(classes),
         log_loss=np.zeros(classes),
+        cells=Cells.none(),
     )
 
 

@@ -122,6 +122,7 @@ def _accumulator(
         protocol,
         source.dtype,
         proper=asked(metrics, "proper"),
+        fine=asked(metrics, "cells"),
         boundary=boundary,
         sum_tolerance=source.tolerance,
     )

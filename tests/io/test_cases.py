@@ -219,7 +219,7 @@ def test_an_npz_without_geometry_refuses_distances(tmp_path, scored, cli):
     assert "note (1 case): HD95, ASSD not computed: spacing unknown: give --spacing" in outcome.out
     frame = scored(tmp_path / "m", "--metrics", "DSC,HD95")
     distances = frame[frame["metric"] == "HD95"]
-    assert set(distances["status"]) == {"failed"}
+    assert set(distances["status"]) == {"not_computed"}
     assert distances["value"].isna().all()
     assert distances["note"].str.contains("--spacing").all()
     assert frame[frame["metric"] == "DSC"]["value"].notna().all()

@@ -21,7 +21,7 @@ PAPER = PROTOCOLS["paper"]
 
 def values(p, y, protocol=PAPER):
     p = np.ascontiguousarray(p)
-    accumulator = Accumulator(y, len(p), protocol, p.dtype, proper=True, boundary=y)
+    accumulator = Accumulator(y, len(p), protocol, p.dtype, proper=True, fine=True, boundary=y)
     statistics = accumulator.take(lambda c, start: p[c, start : start + (1 << 18)])
     return {name: function(statistics, protocol) for name, function in CALIBRATION_FUNCTIONS.items()}
 

@@ -12,6 +12,7 @@ from calibeval import make_protocol, score_case, score_folder
 from calibeval.metrics import calibration_test as module
 from calibeval.metrics.calibration_test import calibration_test, sign_flip_test
 from tests import SAMPLE
+from tests.kernels import large
 
 PAPER = make_protocol()
 
@@ -76,6 +77,7 @@ def sample():
     return score_folder(SAMPLE / "preds", SAMPLE / "labelsTr", metrics="DSC").bins
 
 
+@large
 def test_the_model_that_tells_the_truth_passes_and_the_others_do_not(sample):
     found = {method: calibeval.calibration_test(cases, PAPER) for method, cases in sample.items()}
     assert {method: (test.n_groups, test.reason) for method, test in found.items()} == dict.fromkeys(sample, (12, ""))
@@ -83,12 +85,14 @@ def test_the_model_that_tells_the_truth_passes_and_the_others_do_not(sample):
     assert found["overconfident"].p == found["underconfident"].p == 1 / 2048
 
 
+@large
 def test_groups_of_cases_are_flipped_as_one(sample):
     pairs = {case: str(i // 2) for i, case in enumerate(sample["overconfident"])}
     found = calibration_test(sample["overconfident"], PAPER, pairs)
     assert (found.n_groups, found.p) == (6, 1 / 32)
 
 
+@large
 def test_no_p_comes_with_its_reason(sample):
     cases = sample["calibrated"]
     five = dict(list(cases.items())[:5])
@@ -112,6 +116,7 @@ def test_a_class_that_few_groups_hold_is_named():
     assert found.p > 0.05
 
 
+@large
 def test_json_holds_it(cli):
     outcome = cli("score", SAMPLE / "preds" / "overconfident", SAMPLE / "labelsTr", "--json", "--metrics", "DSC")
     (method,) = json.loads(outcome.out)["methods"]

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from calibeval import make_protocol, score_case
 from tests.case_files import make_case
+from tests.kernels import large
 
 torch = pytest.importorskip("torch")
+pytestmark = large
 BINARY = make_protocol("guo", bins=10)
 
 

@@ -9,7 +9,7 @@ from calibeval.metrics import CAUTIONS, DEFAULT, METRICS, cautions, select_metri
 from calibeval.protocol import PROTOCOLS
 
 HIGHER = {"DSC", "IoU", "precision", "recall", "NSD"}
-LOWER = {"HD95", "HD", "ASSD", "ECE", "CECE", "pECE", "ACE", "MCE", "Brier", "NLL", "bECE"}
+LOWER = {"HD95", "HD", "ASSD", "ECE", "CECE", "pECE", "ACE", "MCE", "Brier", "NLL", "bECE", "aECE", "smECE", "MCB"}
 SIGNED = {"VD", "RVD", "gap"}
 
 

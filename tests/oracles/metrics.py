@@ -7,6 +7,7 @@ are lists of (p, target). Empty masks are left to tests of their own.
 from __future__ import annotations
 
 import math
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -140,6 +141,80 @@ def millilitres(scene):
     return scene.masks(lambda r, m: (int(m.sum()) - int(r.sum())) * math.prod(scene.spacing) / 1000)
 
 
+def of_classes(scene, function, above=0.0, combine=np.mean):
+    """A number of each class from its cells, and all classes together; only p above 1/960 or 0."""
+    by_class = {}
+    for c in range(scene.classes):
+        inside = scene.p[c] > above
+        by_class[str(c)] = function(cells(scene.p[c][inside], scene.y[inside] == c))
+    return {**by_class, "all": combine(list(by_class.values()))}
+
+
+def cells(p, y):
+    """(voxels, mean p, positives) of each cell of 1/960, as tuples in the order of p."""
+    found = {}
+    for value, target in zip(p.tolist(), y.tolist(), strict=True):
+        k = max(int(value > 0), math.ceil(np.float32(value) * 960 - 1e-4))
+        found.setdefault(k, []).append((value, target))
+    parts = (found[k] for k in sorted(found))
+    return tuple((len(part), math.fsum(p for p, _ in part) / len(part), sum(t for _, t in part)) for part in parts)
+
+
+def adaptive(of_class):
+    """Fifteen bins of equal mass; a cell across the end of one is shared."""
+    voxels = sum(n for n, _, _ in of_class)
+    error, k, left = 0.0, 0, of_class[0][0]
+    for _ in range(15):
+        wanted, gap = voxels / 15, 0.0
+        while wanted > 1e-9 and k < len(of_class):
+            n, said, positive = of_class[k]
+            taken = min(wanted, left)
+            gap += taken * (positive / n - said)
+            wanted, left = wanted - taken, left - taken
+            if left < 1e-9:
+                k += 1
+                left = of_class[k][0] if k < len(of_class) else 0
+        error += abs(gap)
+    return error / voxels
+
+
+@cache
+def smooth(of_class):
+    """The width at which the error smoothed by as much, with mirror images on both sides, equals the width."""
+    n, said, positive = (np.array(column, float) for column in zip(*of_class, strict=True))
+    centres = (np.arange(2000) + 0.5) / 2000
+    images = np.concatenate([sign * said + shift for shift in (-2, 0, 2) for sign in (1, -1)])
+    apart = (centres[:, None] - images) ** 2
+    error = np.tile(positive - n * said, 6) / n.sum()
+
+    def smoothed(width):
+        kernel = np.exp(-apart / (2 * width**2)) / (width * math.sqrt(2 * math.pi))
+        return np.abs(kernel @ error).mean()
+
+    low, high = 0.001, 1.0
+    while high - low > 1e-6:
+        width = (low + high) / 2
+        low, high = (width, high) if smoothed(width) > width else (low, width)
+    return high
+
+
+def miscalibration(of_class):
+    """Brier score less that of the best non-decreasing refit, by pooling neighbours that decrease."""
+    pools = []
+    for n, _, positive in of_class:
+        pools.append([n, positive, 1])
+        while len(pools) > 1 and pools[-2][1] / pools[-2][0] >= pools[-1][1] / pools[-1][0]:
+            last = pools.pop()
+            pools[-1] = [a + b for a, b in zip(pools[-1], last, strict=True)]
+    refit = [positive / n for n, positive, count in pools for _ in range(count)]
+
+    def brier(of_cells):
+        pairs = zip(of_class, of_cells, strict=True)
+        return sum(t * (1 - q) ** 2 + (n - t) * q**2 for (n, _, t), q in pairs) / sum(n for n, _, _ in of_class)
+
+    return brier([said for _, said, _ in of_class]) - brier(refit)
+
+
 FORMULAS = {
     "DSC": lambda s: s.masks(lambda r, m: 2 * (r & m).sum() / (r.sum() + m.sum())),
     "IoU": lambda s: s.masks(lambda r, m: (r & m).sum() / (r | m).sum()),
@@ -159,5 +234,8 @@ FORMULAS = {
     "gap": gap,
     "Brier": brier,
     "NLL": nll,
+    "aECE": lambda s: of_classes(s, adaptive, 1 / 960),
+    "smECE": lambda s: of_classes(s, smooth, 1 / 960),
+    "MCB": lambda s: of_classes(s, miscalibration, -1, sum),
     "bECE": lambda s: {"all": plain.ece(s.top_pairs(s.near_boundary()), s.protocol.ece_bins)},
 }

@@ -140,7 +140,7 @@ def test_the_other_metrics_of_the_paper_s_bins():
     assert value["NLL", "2"] == pytest.approx(-math.log(0.8))
     assert (value["precision", "1"], value["recall", "1"], value["IoU", "1"]) == (0.5, 0.5, pytest.approx(1 / 3))
     assert value["RVD", "1"] == 0
-    assert rows["VD", "1"].status == "failed"
+    assert rows["VD", "1"].status == "not_computed"
     assert "flat" in rows["VD", "1"].note
     assert value["HD", "1"] == pytest.approx(FAR)
     assert value["ASSD", "1"] == pytest.approx((0 + 1 + 0 + FAR) / 4)
@@ -166,7 +166,7 @@ def test_boundary_ece_counts_what_lies_near_the_boundary():
 
 def test_boundary_ece_without_spacing_or_boundary_says_why():
     found = score_case(P, Y, metrics="bECE").rows[0]
-    assert (found.status, math.isnan(found.value)) == ("failed", True)
+    assert (found.status, math.isnan(found.value)) == ("not_computed", True)
     assert "--spacing" in found.note
     flat = score_case(P, np.zeros_like(Y), metrics="bECE", spacing_mm=SPACING).rows[0]
     assert flat.status == "empty_reference"

@@ -29,12 +29,12 @@ _ONE = np.uint64(1)
 _HALF = np.uint64(32)
 _NOWHERE = 1 << 30  # a position farther away than any image is wide, twice over
 _PATIENCE = 8  # after so many queries in a row without a near target, in one column of words,
-_RETRY = 256  # only each so-manieth is tried: the others are far as well, or lose nothing but time
+_RETRY = 256  # only each so-manieth is tried: the others are far as well, or lose nothing but time (110 ms, not 320)
 
 _FLOATS, _INDICES = float64[::1], int64[::1]
 
 
-@helper(inline="always")
+@helper()
 def _window(row: Words, x: int) -> Word:
     """Give the 64 bits around x: bit 32 is x itself."""
     start = x + REACH  # the row's zero word in front shifts it by 64
@@ -43,7 +43,7 @@ def _window(row: Words, x: int) -> Word:
     return bits
 
 
-@helper(inline="always")
+@helper()
 def _nearest_in_rows(
     target: Words,
     z: int,
@@ -123,7 +123,7 @@ def near_distances(
     return left
 
 
-@helper(inline="always")
+@helper()
 def _last_before(row: Words, x: int) -> int:
     """Give the position of the last bit at or before x, or -_NOWHERE."""
     word = (x >> 6) + 1
@@ -137,7 +137,7 @@ def _last_before(row: Words, x: int) -> int:
     return -_NOWHERE
 
 
-@helper(inline="always")
+@helper()
 def _first_after(row: Words, x: int) -> int:
     """Give the position of the first bit at or after x, or _NOWHERE."""
     word = (x >> 6) + 1
@@ -170,7 +170,7 @@ def _push(envelope: Float, count: int, site: int, height: float, scale: float) -
     return count + 1
 
 
-@helper(inline="always")
+@helper()
 def _enqueue(pending: Words, w: int, masks: Words, queue: Index) -> tuple[int, Word]:
     """List the non-zero pending words with their (z, y), in order of (y, z); give their number and their union."""
     slices, rows, _ = pending.shape
@@ -185,7 +185,7 @@ def _enqueue(pending: Words, w: int, masks: Words, queue: Index) -> tuple[int, W
     return waiting, columns
 
 
-@helper(inline="always")
+@helper()
 def _transform_column(
     target: Words,
     extents: Index,
@@ -220,7 +220,7 @@ def _transform_column(
             squared[y, z] = ((y - envelope[0, k]) * steps[1]) ** 2 + envelope[1, k] if count else np.inf
 
 
-@helper(inline="always")
+@helper()
 def _rank(word: Word, bit: Word) -> int:
     """Count the bits of a word below a bit."""
     below = word & (bit - _ONE)
@@ -231,7 +231,7 @@ def _rank(word: Word, bit: Word) -> int:
     return count
 
 
-@helper(inline="always")
+@helper()
 def _resolve_column(
     query: Words,
     starts: Index,

@@ -225,7 +225,8 @@ def _search_blocks(
 ) -> bool:
     """Find the distances of pending queries block by block, unless that takes too long; say whether it did not."""
     steps = np.array(spacing)
-    shifts = np.clip(np.rint(np.log2(_CELL * steps.prod() ** (1 / 3) / steps)), 1, 6).astype(np.int64)
+    finer = np.log2(steps).mean() - np.log2(steps)
+    shifts = np.clip(np.rint(np.log2(_CELL) + finer), 1, 6).astype(np.int64)
     places, ends, order = _sort_into_cells(query, pending, shifts)
     targets, target_ends, _ = _sort_into_cells(target, target, shifts)
     starts = np.unique(np.append(0, target_ends))

