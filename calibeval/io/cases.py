@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import InputError
-from calibeval.io.arrays import ArrayFile, array_keys, open_array
+from calibeval.io.arrays import ArrayFile, array_keys, open_array, suffix_of
 from calibeval.io.classes import ClassScheme, check_decided, different_values, name_values, read_labels, read_values
 from calibeval.io.layout import squeezed
 from calibeval.io.pairing import CasePaths
@@ -168,7 +168,8 @@ def open_label(path: Path, scheme: ClassScheme) -> ArrayFile:
     Raises:
         InputError: it cannot be used.
     """
-    return open_structures(path, scheme) if path.is_dir() else open_array(path, LABEL_KEYS)
+    structures = path.is_dir() and not suffix_of(path)  # a folder named like a file was meant to be one
+    return open_structures(path, scheme) if structures else open_array(path, LABEL_KEYS)
 
 
 def open_label_map(path: Path, reference: ArrayFile) -> ArrayFile:
