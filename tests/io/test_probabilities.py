@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from calibeval.errors import InputError
+from calibeval.errors import InputError, ProbabilityError
 from calibeval.io.arrays import open_array
 from calibeval.io.probabilities import (
     array_source,
