@@ -137,6 +137,12 @@ def repeated_patients(cases: Iterable[str]) -> str:
     return f"The {len(names)} cases look like images of {count_of(len(patients), 'patient')} ({some_of(shared[0])})."
 
 
+def ungrouped_note(cases: Iterable[str]) -> str:
+    """What is to be said where cases that may not be independent are counted one by one; empty without a sign of it."""
+    doubt = repeated_patients(cases)
+    return f"{doubt} Each counts as independent: say --group-by patient, or none where that is so." if doubt else ""
+
+
 _SAY_WHICH = (
     "Say which with --group-by none (each image is a patient of its own), with an expression such as --group-by "
     "'^(.+)[_-][^_-]+$' (all but the last part of the name), or with --cases FILE (columns case,patient)."

@@ -7,7 +7,7 @@ import pytest
 
 from calibeval.metrics import METRICS
 from calibeval.metrics.intervals import mean_interval
-from calibeval.summary import as_json, direction, summarise
+from calibeval.summary import as_json, counted, direction, summarise
 from calibeval.table import Row
 
 NAN, INF = math.nan, math.inf
@@ -63,6 +63,18 @@ def test_an_infinite_distance_makes_the_mean_infinite_and_the_interval_undefined
     found = one([row("a", "all", INF), row("b", "all", 1.0)])
     assert found.mean == INF
     assert math.isnan(found.low)
+
+
+def test_each_group_weighs_the_same_and_n_counts_groups():
+    """Patient p has two images, the others one each: (2 + 4) / 2 = 3, then (3 + 6 + 9) / 3 = 6, not (2+4+6+9)/4."""
+    values = {"p_ED": 2.0, "p_ES": 4.0, "q_ED": 6.0, "r_ED": 9.0, "r_ES": NAN}
+    rows = [row(case, "all", value)._replace(group=case[0]) for case, value in values.items()]
+    found = one([*rows, row("pooled", "all", 99.0)])
+    assert (found.mean, found.n, found.n_cases, found.left_out, found.pooled) == (6.0, 3, 4, 1, 99.0)
+    more = [row(case, "all", value)._replace(group=case[0]) for case, value in {"s_ED": 1.0, "t_ED": 2.0}.items()]
+    assert (one([*rows, *more]).low, one([*rows, *more]).high) == mean_interval([3.0, 6.0, 9.0, 1.0, 2.0])
+    assert counted([found]) == "n counts groups, each the mean of its cases: 3 groups of 4 cases"
+    assert counted(summarise(row._replace(group="") for row in rows)) == ""
 
 
 def test_methods_and_metrics_stand_apart_in_their_order():

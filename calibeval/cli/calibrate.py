@@ -45,9 +45,6 @@ Methods = Annotated[
 Domain = Annotated[str, typer.Option(help="Voxels that are fitted: all, foreground (1 - p0 > .001), or boundary.")]
 Voxels = Annotated[int, typer.Option(min=100, help="Voxels drawn from each case.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the draw, and of the folds.")]
-GroupBy = Annotated[
-    str, typer.Option(metavar="none|patient|COLUMN|REGEX", help="Who weighs the same, and stays in one fold.")
-]
 Folds = Annotated[int, typer.Option(min=2, help="Folds of groups.")]
 FileOut = Annotated[Path, typer.Option("-o", "--out", help="File to write.")]
 FolderOut = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the new maps.")]
@@ -69,7 +66,6 @@ def fit(
     domain: Domain = "all",
     voxels: Voxels = 5000,
     seed: Seed = 20240917,
-    group_by: GroupBy = "none",
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
@@ -85,11 +81,11 @@ def fit(
     check_writable([out])
     job, paths = _plan(predictions, labels, choices)
     if method == CONFORMAL:
-        raise typer.Exit(_fit_conformal(job, paths, alpha, group_by, choices["cases"], out, quiet=quiet))
+        raise typer.Exit(_fit_conformal(job, paths, alpha, out, quiet=quiet))
     samples, failed = _samples(job, paths, domain, voxels, seed, quiet=quiet)
     fitted = fit_calibrator(
         list(samples.values()),
-        _groups(samples, group_by, choices["cases"]),
+        _groups(job, samples),
         method,
         _planes(job, samples),
         hashes_of(paths),
@@ -151,7 +147,6 @@ def evaluate(
     domain: Domain = "all",
     voxels: Voxels = 5000,
     seed: Seed = 20240917,
-    group_by: GroupBy = "none",
     json: Json = False,
     quiet: Quiet = False,
     **choices: Any,
@@ -169,7 +164,7 @@ def evaluate(
     by_case = {each.case: each for each in paths}
     with progress("evaluating", len(samples), quiet=quiet) as advance:
         before, found = cross_fit(
-            job, lambda case: _open(job, by_case[case]), samples, _groups(samples, group_by, choices["cases"]),
+            job, lambda case: _open(job, by_case[case]), samples, _groups(job, samples),
             methods=methods, folds=folds, progress=advance,
         )  # fmt: skip
     if out is not None:
@@ -225,9 +220,7 @@ def _each_case(
     return found, failed
 
 
-def _fit_conformal(
-    job: ScoreJob, paths: list[CasePaths], alpha: float, group_by: str, cases: Path | None, out: Path, *, quiet: bool
-) -> int:
+def _fit_conformal(job: ScoreJob, paths: list[CasePaths], alpha: float, out: Path, *, quiet: bool) -> int:
     """Fit thresholds, and give the exit code."""
     from calibeval.calibrate.apply import hashes_of
     from calibeval.calibrate.calibrator import CONFORMAL, Calibrator, write_calibrator
@@ -235,7 +228,7 @@ def _fit_conformal(
 
     counted, failed = _each_case(paths, lambda each: count_case(_open(job, each)), quiet=quiet)
     names = next(iter(counted.values()))[0]
-    belongs = _groups(counted, group_by, cases)
+    belongs = _groups(job, counted)
     levels: dict[str, Any] = dict(thresholds({case: of for case, (_, of) in counted.items()}, belongs, names, alpha))
     hashes = {case: value for case, value in hashes_of(paths).items() if case in counted}
     fitted = {"alpha": alpha, "groups": len(set(belongs.values()))}
@@ -249,12 +242,11 @@ def _fit_conformal(
     return 3 if failed else 0
 
 
-def _groups(samples: Mapping[str, Any], group_by: str, cases: Path | None) -> dict[str, str]:
-    from calibeval.case_table import groups, read_cases, repeated_patients
-
-    if group_by == "none" and (doubt := repeated_patients(samples)):
-        print(f"calibeval: {doubt}", file=sys.stderr)
-    return groups(samples, group_by, read_cases(cases) if cases else None)
+def _groups(job: ScoreJob, samples: Mapping[str, Any]) -> dict[str, str]:
+    """Who weighs the same, and stays in one fold."""
+    for note in job.notes:
+        print(f"calibeval: {note}", file=sys.stderr)
+    return {case: job.groups.get(case, case) for case in samples}
 
 
 def _planes(job: ScoreJob, samples: dict[str, Sample]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from calibeval.cli.console import make_console
 from calibeval.metrics import cautions
 from calibeval.metrics.intervals import LEAST
-from calibeval.summary import SummaryRow, direction, summarise
+from calibeval.summary import SummaryRow, counted, direction, summarise
 from calibeval.table import STATUSES
 from calibeval.wording import count_of, group_alike
 
@@ -35,6 +35,8 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
     console.print(f"signature: {scores[0].signature}", style="dim")
     if any(row.n and math.isnan(row.low) for row in rows):
         console.print(_NO_INTERVAL, style="dim")
+    if groups := counted(rows):
+        console.print(groups, style="dim")
     for line in _note_lines(scores):
         console.print(line, style="dim")
     for method in scores:

@@ -134,7 +134,7 @@ def _run_cases(
 def _key(job: ScoreJob, paths: CasePaths) -> str:
     files = [path for path in (*paths.prediction, paths.segmentation, paths.mask, paths.reference) if path is not None]
     parts = [part for path in files for part in (list_files(path) if path.is_dir() else with_parts(path))]
-    return make_key(parts, (paths, replace(job, pairings={}, command="")))
+    return make_key(parts, (paths, replace(job, pairings={}, groups={}, command="")))
 
 
 def _score_task(task: _Task) -> CaseScore:
@@ -218,7 +218,7 @@ def collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodS
             rows = [row for row in rows if not _needs_probabilities(row)]
     return MethodScore(
         method,
-        tuple(row._replace(method=method, dataset=job.dataset) for row in rows),
+        tuple(row._replace(method=method, dataset=job.dataset, group=job.groups.get(row.case, "")) for row in rows),
         bins,
         {case: score.notes for case, score in scores.items() if score.notes},
         {case: score.error for case, score in scores.items() if score.error},

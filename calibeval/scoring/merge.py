@@ -71,6 +71,7 @@ def _merge(method: str, parts: Sequence[Part]) -> tuple[MethodScore, ScoreJob]:
         options.numbers,
         select_metrics(options.metrics),
         options.reading,
+        groups={row.case: row.group for part in filled for row in part.rows},
         dataset=first.rows[0].dataset,
         command=first.header.command,
     )

@@ -133,8 +133,18 @@ class ScoreOptions:
         metadata=_about(
             FILES,
             Path,
-            "CSV of facts about cases: case, and annotated (the classes drawn in it, parted by ;).",
+            "CSV of facts about cases: case, patient, annotated (the classes drawn in it, parted by ;), ...",
             metavar="FILE",
+        ),
+    )
+    group_by: str | None = field(
+        default=None,
+        metadata=_about(
+            NUMBERS,
+            str,
+            "Whose cases count as one: each its own [none]; a patient's, by --cases or by name; of a column of "
+            "--cases; of the part of the name in parentheses.",
+            metavar="none|patient|COLUMN|REGEX",
         ),
     )
     dataset: str | None = field(

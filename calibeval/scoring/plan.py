@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from calibeval.case_table import read_cases
+from calibeval.case_table import NONE, groups, read_cases, ungrouped_note
 from calibeval.errors import InputError, UsageError
 from calibeval.io.cases import occurring_values, open_reference
 from calibeval.io.classes import ClassScheme, home_folders, name_values
@@ -49,6 +49,7 @@ class ScoreJob:
         separate_masks: overlap and distances come from the label maps of `--seg-dir`.
         masked: voxels outside the maps of `--mask` are ignored.
         annotated: classes that were annotated, by case, where not all were.
+        groups: which group a case belongs to; empty where each stands for itself.
         dataset: name in the table.
         notes: what the user should know before anything is read.
         shard: i and n where only the i-th of n parts of the cases is to be scored.
@@ -64,6 +65,7 @@ class ScoreJob:
     separate_masks: bool = False
     masked: bool = False
     annotated: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
     dataset: str = ""
     notes: tuple[str, ...] = ()
     command: str = ""
@@ -97,6 +99,9 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
     if options.mask is not None:
         pairings = {m: each._replace(cases=with_maps(each.cases, options.mask, "mask")) for m, each in pairings.items()}
     home = labels or predictions or options.manifest or Path()
+    names = list(dict.fromkeys(case.case for pairing in pairings.values() for case in pairing.cases))
+    table = read_cases(options.cases) if options.cases else None
+    doubt = "" if options.group_by else ungrouped_note(names)
     return ScoreJob(
         pairings,
         scheme,
@@ -106,16 +111,12 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         options.missing,
         options.seg_dir is not None,
         options.mask is not None,
-        _annotated(options.cases, pairings, scheme),
+        read_annotated(table, names, scheme) if table else {},
+        groups(names, options.group_by, table) if options.group_by not in (None, NONE) else {},
         options.dataset if options.dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
-        _notes(predictions, labels, pairings),
+        (*_notes(predictions, labels, pairings), *([doubt] if doubt else ())),
         options.command(predictions, labels),
     )
-
-
-def _annotated(path: Path | None, pairings: dict[str, Pairing], scheme: ClassScheme) -> dict[str, frozenset[str]]:
-    cases = dict.fromkeys(case.case for pairing in pairings.values() for case in pairing.cases)
-    return {} if path is None else read_annotated(read_cases(path), cases, scheme)
 
 
 def _dataset_name(home: Path) -> str:
