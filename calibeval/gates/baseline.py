@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from calibeval.errors import TableError
 from calibeval.gates.policy import Margin, Policy, name_of
+from calibeval.gates.power import power, show_power
 from calibeval.gates.report import LISTED, CaseValue, Outcome
 from calibeval.gates.scores import (
     UNSCORED,
@@ -76,12 +77,12 @@ def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, po
     worse = worsening(margin.metric, after, before)
     mean, limit = float(worse.mean()), min(mean_upper_bound(worse, policy.alpha), _span(margin.metric))
     passed = limit <= margin.margin
-    message = "; ".join(
-        (_describe(mean, limit, margin.margin, policy.alpha, passed=passed), count_of(worse.size, "case"), *notes)
-    )
+    chance, needed = power(worse, margin.margin, policy.alpha, _span(margin.metric))
+    described = _describe(mean, limit, margin.margin, policy.alpha, passed=passed)
+    message = "; ".join((described, count_of(worse.size, "case"), show_power(chance, needed), *notes))
     order = [int(i) for i in np.argsort(-worse, kind="stable")[:LISTED] if worse[i] > 0]
     worst = tuple(CaseValue(show_case(cases[i], scores), float(after[i]), float(before[i])) for i in order)
-    return Outcome(name, "baseline", "passed" if passed else "failed", message, mean, limit, worst)
+    return Outcome(name, "baseline", "passed" if passed else "failed", message, mean, limit, worst, chance)
 
 
 def _describe(mean: float, limit: float, margin: float, alpha: float, *, passed: bool) -> str:

@@ -65,6 +65,7 @@ class Outcome(NamedTuple):
         value: the aggregate, the mean worsening, or the number of findings; NaN where there is none.
         limit: upper bound of the mean worsening (`baseline` only); NaN elsewhere.
         cases: that explain it, worst first.
+        power: chance that a model that has not changed passes (`baseline` only); NaN elsewhere.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Outcome(NamedTuple):
     value: float = math.nan
     limit: float = math.nan
     cases: tuple[CaseValue, ...] = ()
+    power: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -96,18 +96,28 @@ def mean_upper_bound(values: ArrayLike, alpha: float, groups: Sequence[str] | No
     return mean - _reach(means, alpha) if np.ptp(means) > 0 else mean
 
 
-def _reach(values: Values, share: float) -> float:
-    """S h(t) of `mean_interval`, t being Student's quantile of a share."""
-    from scipy.special import stdtrit
-
+def spread_and_skewness(values: Values) -> tuple[float, float]:
+    """Standard deviation and skewness, both without bias, of values that are not all equal; of two, no skewness."""
     n, deviations = values.size, values - values.mean()
     spread = float(np.sqrt((deviations**2).sum() / (n - 1)))
-    scaled = deviations / spread
-    skewness = n / ((n - 1) * (n - 2)) * float((scaled**3).sum()) if n > 2 else 0.0
+    skewness = n / ((n - 1) * (n - 2)) * float(((deviations / spread) ** 3).sum()) if n > 2 else 0.0
+    return spread, skewness
+
+
+def hall(n: int, skewness: float, share: float) -> float:
+    """The h(t) of `mean_interval`, t being Student's quantile of a share."""
+    from scipy.special import stdtrit
+
     t = float(stdtrit(n - 1, share)) / math.sqrt(n)
     if abs(skewness) < 1e-6:  # the limit of h
-        return spread * t
-    return spread * 3 / skewness * (float(np.cbrt(1 + skewness * (t - skewness / (6 * n)))) - 1)
+        return t
+    return 3 / skewness * (float(np.cbrt(1 + skewness * (t - skewness / (6 * n)))) - 1)
+
+
+def _reach(values: Values, share: float) -> float:
+    """S h(t) of `mean_interval`."""
+    spread, skewness = spread_and_skewness(values)
+    return spread * hall(values.size, skewness, share)
 
 
 def _unseen(value: float, n: int, level: float, limits: tuple[float, float] | None) -> tuple[float, float]:

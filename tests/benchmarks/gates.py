@@ -1,11 +1,15 @@
 """How often the comparison with a baseline fails a model that has not changed, and one that has.
 
-`python -m tests.benchmarks.gates tables`: worsenings of cases drawn from three distributions, against a margin of one
-standard deviation of a case. `python -m tests.benchmarks.gates phantom`: one model run twice on the cardiac phantom,
-unchanged or degraded. A run is the true probabilities with smooth noise on the logits, drawn anew for each run and
-case. A pool of cases is scored once for each run; a comparison draws its cases from the pool. The margins are those
-that `calibeval check --init` drafts from the first run; a comparison against a margin that equals the true worsening
-should pass at the level. Both print shares of comparisons.
+`python -m tests.benchmarks.gates tables`: worsenings of cases drawn from five distributions, against a margin of one
+standard deviation of a case; what Student's bound would pass at the margin, where 5% should pass; and the power that
+the comparison tells, in the mean over samples, beside the true share of unchanged models that pass.
+
+`python -m tests.benchmarks.gates phantom`: one model run twice on the cardiac phantom, unchanged or degraded. A run is
+the true probabilities with smooth noise on the logits, drawn anew for each run and case. A pool of cases is scored once
+for each run; a comparison draws its cases from the pool. The margins are those that `check --init` drafts from
+the first run; a comparison against a margin that equals the true worsening should pass at the level.
+
+Both print shares of comparisons.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.special import stdtrit
 
 from calibeval import make_protocol, score_case
 from calibeval.gates.baseline import worsening
 from calibeval.gates.init import draft
 from calibeval.gates.policy import make_policy
+from calibeval.gates.power import power
 from calibeval.gates.scores import ScoreTable, case_numbers, scores_of_rows
 from calibeval.metrics.intervals import mean_upper_bound
 from calibeval.phantom import SHAPE, SPACING_MM, make_case, sharpen
@@ -41,7 +47,11 @@ Random = np.random.Generator
 DISTRIBUTIONS: dict[str, Callable[[Random, int], Values]] = {
     "normal": lambda random, n: random.standard_normal(n),
     "heavy tails (t, 4 df)": lambda random, n: random.standard_t(4, n) / np.sqrt(2),
-    "skewed (few cases much worse)": lambda random, n: random.exponential(1, n) - 1,
+    "exponential": lambda random, n: random.exponential(1, n) - 1,
+    "lognormal": lambda random, n: (random.lognormal(0, 1, n) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e),
+    "10% catastrophic (+8 sd)": lambda random, n: (
+        (random.standard_normal(n) + 8 * (random.random(n) < 0.1) - 0.8) / np.sqrt(1 + 64 * 0.09)
+    ),
 }
 RUNS: dict[str, Callable[[Planes], Planes]] = {
     "main": lambda planes: planes,
@@ -55,14 +65,23 @@ RUNS: dict[str, Callable[[Planes], Planes]] = {
 
 def simulate_tables(comparisons: int) -> None:
     """Print the shares of failures by number of cases, distribution, and true mean worsening."""
-    print("| cases | a case's worsening | mean 0 | half the margin | the margin | twice the margin |")
-    print("|---|---|---|---|---|---|")
+    print("| cases | a case's worsening | failed at 0 | half the margin | the margin | twice | passed at the margin "
+          "| by Student's t | passed at 0 | power told |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for n in CASES:
         for name, sample in DISTRIBUTIONS.items():
             random = np.random.default_rng([1, n])
-            bounds = np.array([mean_upper_bound(sample(random, n), ALPHA) for _ in range(comparisons)])
-            shares = [np.mean(bounds + part > 1) for part in (0, 0.5, 1, 2)]
+            samples = [sample(random, n) for _ in range(comparisons)]
+            bounds = np.array([mean_upper_bound(values, ALPHA) for values in samples])
+            students = np.array([values.mean() + _student_reach(values) for values in samples])
+            told = np.mean([power(values, 1, ALPHA)[0] for values in samples])
+            failed = [np.mean(bounds + part > 1) for part in (0, 0.5, 1, 2)]
+            shares = (*failed, np.mean(bounds <= 0), np.mean(students <= 0), np.mean(bounds <= 1), told)
             print(f"| {n} | {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+
+
+def _student_reach(values: Values) -> float:
+    return float(stdtrit(values.size - 1, 1 - ALPHA) * values.std(ddof=1) / np.sqrt(values.size))
 
 
 def simulate_phantom(comparisons: int, pool: int) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from calibeval.gates.baseline import compare, worsening
+from calibeval.gates.formats import as_json
 from calibeval.gates.report import Report
 from calibeval.metrics.intervals import LEAST
 from tests.gates.helpers import EMPTY, missing_a_class, policy_of, scores_of
@@ -59,6 +61,8 @@ def test_too_few_cases_for_the_margin_fail_and_say_so():
     assert outcome.value < 0.01 < outcome.limit
     assert outcome.status == "failed"
     assert "not shown to be within the margin" in outcome.message
+    assert outcome.message.endswith("6 cases; power 12% (80% takes 39 cases)")
+    assert json.loads(as_json(Report("", (outcome,))))["outcomes"][0]["power"] == pytest.approx(outcome.power)
 
 
 def test_a_margin_of_one_class():
@@ -95,7 +99,7 @@ def test_a_lost_value_is_an_error_and_a_found_one_is_left_out():
     assert "HD95 is undefined in c1, where the baseline has a value" in outcome.message
     outcome = compared(values, lost, margins, old_statuses=statuses)
     assert outcome.status == "passed"
-    assert "5 cases; 1 of 6 left out" in outcome.message
+    assert "5 cases; power 100%; 1 of 6 left out" in outcome.message
 
 
 def test_a_mean_that_lost_a_class_is_an_error_though_it_looks_better():
@@ -115,7 +119,7 @@ def test_unscored_cases_are_left_out_since_other_gates_speak_of_them(status):
     new = {"ECE": [*OLD["ECE"][:5], EMPTY]}
     outcome = compared(new, statuses={5: status})
     assert outcome.status == "passed"
-    assert "5 cases; 1 of 6 left out" in outcome.message
+    assert "5 cases; power 100%; 1 of 6 left out" in outcome.message
 
 
 def test_a_handful_of_cases_is_asked_for():
