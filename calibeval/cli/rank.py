@@ -57,6 +57,14 @@ Empty = Annotated[
         "Default: the tables' own."
     ),
 ]
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        metavar="none|patient|COLUMN|REGEX",
+        help="Whose cases count as one, as for score. Default: the tables' own groups.",
+    ),
+]
+Cases = Annotated[Path | None, typer.Option(metavar="FILE", help="CSV of facts about cases: case, patient, ...")]
 Alpha = Annotated[float, typer.Option(help="Level of the tests; intervals cover 1 - alpha.")]
 Posthoc = Annotated[
     str,
@@ -105,6 +113,8 @@ def rank(
     direction: Direction = None,
     missing: Missing = "error",
     empty: Empty = "",
+    group_by: GroupBy = "",
+    cases: Cases = None,
     alpha: Alpha = 0.05,
     posthoc: Posthoc = "permutation",
     min_effect: MinEffect = None,
@@ -129,6 +139,8 @@ def rank(
         "scheme": scheme,
         "missing": missing,
         "empty": empty or None,
+        "group_by": group_by or None,
+        "cases": cases,
         "alpha": alpha,
         "posthoc": posthoc,
         "control": control or None,

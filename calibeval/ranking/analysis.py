@@ -16,6 +16,7 @@ from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.design import Blocks, Design, by_data_set, case_blocks, make_design, one_metric
 from calibeval.ranking.empty_rules import apply_empty_rule, has_empty_masks
 from calibeval.ranking.friedman import Friedman, friedman_test
+from calibeval.ranking.groups import settle_groups
 from calibeval.ranking.inputs import Tables, differing, read_inputs, refuse_unequal
 from calibeval.ranking.limits import notes_of, printed_ranks_notes, warnings_of
 from calibeval.ranking.posthoc import against_control, posthoc_tests
@@ -63,7 +64,7 @@ def rank_tables(
     """
     settings = settings or RankSettings()
     tick = _ticker(progress)
-    tables = read_inputs(paths, tick("reading tables"))
+    tables, doubt = settle_groups(read_inputs(paths, tick("reading tables")), settings.group_by, settings.cases)
     chosen = replace(settings, blocks=settings.blocks or ("case" if tables.has_cases else "metric"))
     held, applied = _with_empty_rule(tables, settings.empty)
     metrics = choose_metrics(held, settings.metrics)
@@ -81,7 +82,7 @@ def rank_tables(
     printed = printed_ranks_notes(tables.printed, ranking) if len(paths) == 1 else ()
     return replace(
         ranking,
-        warnings=(*counted, *warnings_of(ranking)),
+        warnings=(*doubt, *counted, *warnings_of(ranking)),
         notes=(
             *tables.notes,
             *scores.notes,

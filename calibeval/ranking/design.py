@@ -1,7 +1,8 @@
 """What is ranked against what: missing values, directions, ranks within a unit, blocks and clusters.
 
 A *unit* is sampled independently of the others: a case, or a data set of which a wide CSV holds one number a metric.
-All metrics of a unit belong together, so units are the clusters of every permutation and bootstrap here.
+All metrics of a unit belong together, so units are the clusters of every permutation and bootstrap here. Where cases
+come in groups, as images of one patient, a group is the unit: see `by_group`.
 
 A *block* is what a Friedman test counts as one observation:
 
@@ -12,6 +13,7 @@ A *block* is what a Friedman test counts as one observation:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -39,6 +41,7 @@ class Design(NamedTuple):
         complete: (u, m) whether all methods have a number.
         ranks: (u, m, k) from 1 for the best, ties averaged; 0 where not complete.
         measured: (u, m, k) whether the value is the method's own, neither failed nor undefined.
+        sizes: (u,) cases of each unit that have a number; 1 unless units are groups.
     """
 
     methods: tuple[str, ...]
@@ -50,6 +53,17 @@ class Design(NamedTuple):
     complete: NDArray[np.bool_]
     ranks: Array
     measured: NDArray[np.bool_]
+    sizes: NDArray[np.intp]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether units are groups of several cases."""
+        return bool((self.sizes > 1).any())
+
+    @property
+    def n_cases(self) -> int:
+        """Cases that count somewhere."""
+        return int(self.sizes[self.complete.any(axis=1)].sum())
 
 
 class Blocks(NamedTuple):
@@ -79,7 +93,7 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
 
     A failed or missing cell ranks below every other; under `drop` its unit leaves the metric for all methods. A cell
     that is undefined by the empty rule always does so. Rows that some methods have and others do not are an error
-    unless `missing` says what to do.
+    unless `missing` says what to do. All this is settled case by case; then groups are averaged, see `by_group`.
 
     Returns:
         The design, and warnings that count what was left out or ranked worst.
@@ -104,13 +118,15 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
         methods=scores.methods,
         metrics=scores.metrics,
         units=scores.units,
-        strata=_strata(scores),
+        strata=_strata(scores.units, has_cases=scores.has_cases),
         values=np.where(complete[..., None], np.where(failed, worst, oriented), 0.0),
         keys=keys,
         complete=complete,
         ranks=rank_within(keys, complete),
         measured=states == OK,
+        sizes=np.ones(len(scores.units), dtype=np.intp),
     )
+    design = by_group(design, scores.groups) if scores.groups else design
     lost = failed | _absent(scores) if missing == "drop" else failed
     return design, [*_count_failed(scores, lost, missing), *_count_left_out(scores, states, complete)]
 
@@ -156,7 +172,7 @@ def keep_metrics(design: Design, metrics: list[int]) -> Design:
 
 def take_units(design: Design, units: NDArray[np.intp]) -> Design:
     """The design of the units with these numbers, which may repeat."""
-    names = ("strata", "values", "keys", "complete", "ranks", "measured")
+    names = ("strata", "values", "keys", "complete", "ranks", "measured", "sizes")
     return design._replace(
         units=tuple(design.units[i] for i in units), **{name: getattr(design, name)[units] for name in names}
     )
@@ -212,28 +228,60 @@ def round_means(means: Array) -> Array:
 
 
 def by_data_set(design: Design) -> Design:
-    """Average the cases of each data set and rank the averages: a data set becomes a unit."""
-    names = sorted({unit.dataset for unit in design.units})
-    groups = [np.array([unit.dataset == name for unit in design.units]) for name in names]
-    means = np.concatenate([weighted_means(design, group[None, :].astype(np.float64)) for group in groups])
-    complete = np.stack([design.complete[group].any(axis=0) for group in groups])
+    """Average the units of each data set and rank the averages: a data set becomes a unit."""
+    found, _ = _averaged(design, [Unit(unit.dataset, "") for unit in design.units])
+    return found
+
+
+def by_group(design: Design, groups: Sequence[str]) -> Design:
+    """Average the cases of each group within its data set and rank the averages: a group becomes a unit.
+
+    A case that a metric leaves out leaves its group's mean for all methods. A method that failed in some case of a
+    group has failed in the group: it ranks below every other there, and the failed case enters its mean with the
+    metric's worst value. Under `drop` such cases were left out before, and the group's other cases count.
+    """
+    found, member = _averaged(design, [Unit(u.dataset, group) for u, group in zip(design.units, groups, strict=True)])
+    within = design.complete[..., None]
+    keys = np.where(_any_of(member, np.isinf(design.keys) & within), np.inf, np.minimum(found.values, _LARGEST))
+    return found._replace(
+        strata=_strata(found.units, has_cases=True),
+        keys=keys,
+        ranks=rank_within(keys, found.complete),
+        measured=found.complete[..., None] & ~_any_of(member, ~design.measured & within),
+    )
+
+
+def _averaged(design: Design, names: Sequence[Unit]) -> tuple[Design, NDArray[np.bool_]]:
+    """Units of one name averaged, and which unit (new, old) went where."""
+    units = sorted(set(names))
+    place = {name: number for number, name in enumerate(units)}
+    member = np.array([place[name] for name in names]) == np.arange(len(units))[:, None]
+    complete = _any_of(member, design.complete)
+    means = weighted_means(design, member.astype(np.float64))
     values = round_means(np.where(complete[..., None], means, 0.0))
-    return design._replace(
-        units=tuple(Unit(name, "") for name in names),
-        strata=np.zeros(len(names), dtype=np.intp),
+    found = design._replace(
+        units=tuple(units),
+        strata=np.zeros(len(units), dtype=np.intp),
         values=values,
         keys=values,
         complete=complete,
         ranks=rank_within(values, complete),
         measured=np.broadcast_to(complete[..., None], values.shape),
+        sizes=member @ np.where(design.complete.any(axis=1), design.sizes, 0),
     )
+    return found, member
 
 
-def _strata(scores: Scores) -> NDArray[np.intp]:
+def _any_of(member: NDArray[np.bool_], cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether any of the units (u, ...) that make a new one has the mark."""
+    return np.asarray(np.tensordot(member.astype(np.intp), cells.astype(np.intp), axes=1) > 0)
+
+
+def _strata(units: Sequence[Unit], *, has_cases: bool) -> NDArray[np.intp]:
     """Cases are drawn again within their data set; whole data sets among themselves."""
-    if not scores.has_cases:
-        return np.zeros(len(scores.units), dtype=np.intp)
-    return np.unique([unit.dataset for unit in scores.units], return_inverse=True)[1].astype(np.intp)
+    if not has_cases:
+        return np.zeros(len(units), dtype=np.intp)
+    return np.unique([unit.dataset for unit in units], return_inverse=True)[1].astype(np.intp)
 
 
 def _settle_absent(scores: Scores, missing: Missing) -> NDArray[np.int8]:

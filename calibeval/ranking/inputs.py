@@ -42,6 +42,7 @@ class Tables(NamedTuple):
         sources: of score tables; none for wide CSVs.
         notes: what the reader decided and the user should know.
         printed: columns of wide CSVs that hold ranks; they are compared with the computed ones and never used.
+        grouped: the column `group` says which group each case belongs to.
     """
 
     frame: pd.DataFrame
@@ -49,6 +50,7 @@ class Tables(NamedTuple):
     sources: tuple[Source, ...]
     notes: tuple[str, ...]
     printed: tuple[PrintedRanks, ...] = ()
+    grouped: bool = False
 
     @property
     def signature(self) -> Signature:

@@ -13,7 +13,7 @@ from calibeval.ranking.posthoc import smallest_wilcoxon_holm
 from calibeval.ranking.result import Ranking
 from calibeval.ranking.stability import Alternative
 from calibeval.ranking.wide import PrintedRanks
-from calibeval.ranking.words import NAMED, TESTS, names, units_text
+from calibeval.ranking.words import NAMED, TESTS, names, unit_name, units_text
 from calibeval.wording import count_of
 
 FEW_UNITS = 6
@@ -62,7 +62,8 @@ def notes_of(ranking: Ranking) -> tuple[str, ...]:
     data_sets = len({unit.dataset for unit in ranking.design.units})
     if ranking.scores.has_cases and ranking.settings.blocks == "case" and data_sets > 1:
         notes.append(
-            f"The cases of {data_sets} data sets are pooled; each counts once, so a large data set weighs more."
+            f"The {unit_name(ranking)}s of {data_sets} data sets are pooled; each counts once, so a large data set "
+            "weighs more."
         )
     notes += [
         f"{name} is not 0 for a calibrated model: a lower {name} need not mean better calibration."
@@ -153,14 +154,14 @@ def _wilcoxon_unattainable(ranking: Ranking) -> str:
 
 def _few_units(ranking: Ranking) -> str:
     number = len(ranking.design.units)
-    what = "cases" if ranking.scores.has_cases else "data sets"
+    what = unit_name(ranking)
     if number < 2:
-        return f"One {what[:-1]} cannot be drawn again: there are no bootstrap intervals."
+        return f"One {what} cannot be drawn again: there are no bootstrap intervals."
     if number >= FEW_UNITS or not len(ranking.overall.drawn_ranks):
         return ""
     samples = math.comb(2 * number - 1, number)
     return (
-        f"Bootstrap intervals and P(first) come from {number} {what}, which have only {samples} different draws: "
+        f"Bootstrap intervals and P(first) come from {number} {what}s, which have only {samples} different draws: "
         "they are too narrow to rely on."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ class RankSettings:
         scheme: how ranks and averages follow each other.
         missing: what to do where methods differ in cases; failed cases rank last unless it is `drop`.
         empty: empty rule to apply to the table's statuses; None keeps the table's own.
+        group_by: whose cases count as one, see `case_table.groups`; None takes the tables' own groups.
+        cases: the table of cases for `group_by`.
         alpha: level of tests; intervals cover 1 - alpha.
         posthoc: the test of pairs that the verdict speaks of.
         min_effect: smallest difference of means that matters, by metric, where it is not the default.
@@ -60,6 +63,8 @@ class RankSettings:
     scheme: Scheme = "rank-then-aggregate"
     missing: Missing = "error"
     empty: str | None = None
+    group_by: str | None = None
+    cases: Path | None = None
     alpha: float = 0.05
     posthoc: Literal["permutation", "nemenyi", "conover", "wilcoxon-holm"] = "permutation"
     min_effect: tuple[tuple[str, float], ...] = ()
@@ -222,13 +227,14 @@ class Ranking:
             "posthoc": settings.posthoc,
             "missing": settings.missing,
             "empty": settings.empty,
+            "group_by": settings.group_by,
             "alpha": settings.alpha,
             "min_effect": self.least_differences,
             "bootstrap": settings.bootstrap,
             "seed": settings.seed,
             "metrics": dict(zip(self.scores.metrics, self.scores.better, strict=True)),
             "data_sets": sorted({unit.dataset for unit in self.scores.units}),
-            "n_cases": int(self.design.complete.any(axis=1).sum()) if self.scores.has_cases else None,
+            "n_cases": self.design.n_cases if self.scores.has_cases else None,
             "n_clusters": self.friedman.n_clusters,
             "permutations": {name: {"exact": p.exact, "arrangements": p.arrangements} for name, p in tests.items()},
             "smallest_p": {

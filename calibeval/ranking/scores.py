@@ -47,6 +47,7 @@ class Scores(NamedTuple):
         has_cases: False when the units are the data sets of wide CSVs.
         uneven: (u, m) whether the mean over classes leaves out a class for some methods only.
         notes: how values were taken.
+        groups: (u,) which group a unit is a case of; empty where cases stand for themselves.
     """
 
     methods: tuple[str, ...]
@@ -58,6 +59,7 @@ class Scores(NamedTuple):
     has_cases: bool
     uneven: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
@@ -148,7 +150,8 @@ def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, 
     states[(states == ABSENT) & failed[:, None, :]] = FAILED  # a failed case need not have a row for each metric
     names = tuple(Unit(str(dataset), str(case)) for dataset, case in units)
     uneven = _uneven(frame, (unit, column.to_numpy(), method), states)
-    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases, uneven, notes)
+    groups = tuple(frame["group"].iloc[np.unique(unit, return_index=True)[1]]) if tables.grouped else ()
+    return Scores(tuple(methods), metrics, better, names, values, states, tables.has_cases, uneven, notes, groups)
 
 
 def _metrics_held(tables: Tables) -> list[str]:

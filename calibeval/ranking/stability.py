@@ -52,7 +52,7 @@ class Effect(NamedTuple):
             of absolute values where the best value is 0.
         low: lower end of its interval over the cases; NaN for fewer than five, or where all differ alike.
         high: upper end.
-        n: number of cases.
+        n: number of cases, or of groups.
     """
 
     metric: str

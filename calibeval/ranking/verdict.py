@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calibeval.ranking.limits import FEW_UNITS
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.words import names, p_text, rank_text, test_name, units_text
+from calibeval.ranking.words import names, p_text, rank_text, test_name, unit_name, units_text
 
 
 def verdict_of(ranking: Ranking) -> tuple[str, ...]:
@@ -135,9 +135,8 @@ def _stability(ranking: Ranking) -> str:
         return ""
     leader = ranking.best_first()[0]
     low, high = ranking.overall.rank_interval[:, leader]
-    what = "cases" if ranking.scores.has_cases else "data sets"
     return (
-        f"Drawn again from the same {what}, {ranking.methods[leader]} stays first in "
+        f"Drawn again from the same {unit_name(ranking)}s, {ranking.methods[leader]} stays first in "
         f"{100 * ranking.overall.p_first[leader]:.0f}% of {len(ranking.overall.drawn_ranks)} draws "
         f"(its place: {low:.0f} to {high:.0f})."
     )

@@ -39,8 +39,17 @@ def rank_text(rank: float) -> str:
 def units_text(ranking: Ranking) -> str:
     """The independent units, counted and named."""
     number = ranking.friedman.n_clusters
-    what = "case" if ranking.scores.has_cases and ranking.settings.blocks == "case" else "data set"
-    return count_of(number, what)
+    if ranking.settings.blocks != "case":
+        return count_of(number, "data set")
+    text = count_of(number, unit_name(ranking))
+    return f"{text} of {ranking.design.n_cases} cases" if ranking.design.grouped else text
+
+
+def unit_name(ranking: Ranking) -> str:
+    """What one number of a metric stands for."""
+    if not ranking.scores.has_cases:
+        return "data set"
+    return "group" if ranking.design.grouped else "case"
 
 
 def test_name(ranking: Ranking) -> str:
