@@ -73,7 +73,7 @@ def score_case(
         predicted: (*spatial) label map to take overlap and distances from; None takes the argmax.
         spacing_mm: voxel size along the axes of `reference`; without it distances in mm fail.
         protocol: name or instance; see `calibeval.PROTOCOLS`.
-        metrics: `default` (DSC, HD95, ECE, CECE, pECE), `all`, or names.
+        metrics: `default` (the five of the paper, gap, Brier, NLL), `paper` (the five alone), `all`, or names.
         classes: names; None gives `0`, `1`, ...
         ignore_label: value of `reference` that counts nowhere.
         regions: name to the class indices it unites.

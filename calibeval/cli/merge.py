@@ -29,4 +29,4 @@ def merge(tables: Parts, *, out: Out = None, quiet: Quiet = False) -> None:
     for score, job in merged:
         write_method(paths[score.method], score, job)
     if not quiet:
-        print_scores([score for score, _ in merged], paths)
+        print_scores([score for score, _ in merged], paths, merged[0][1].protocol)

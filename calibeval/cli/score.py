@@ -148,7 +148,7 @@ def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool,
     elif not quiet and scored:
         from calibeval.cli.score_table import print_scores
 
-        print_scores(scores, paths)
+        print_scores(scores, paths, job.protocol)
     if not scored and any(method.rows for method in scores):
         print("calibeval: no case could be scored.", file=sys.stderr)
         return 2

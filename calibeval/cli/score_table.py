@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from calibeval.cli.console import make_console
-from calibeval.metrics import cautions
+from calibeval.confidence import find_confidence
+from calibeval.escape import finite
+from calibeval.metrics import PAPER, cautions
+from calibeval.metrics.calibration_test import CalibrationTest, calibration_test
 from calibeval.metrics.intervals import LEAST
 from calibeval.summary import SummaryRow, counted, direction, summarise
 from calibeval.table import STATUSES
@@ -23,15 +28,26 @@ if TYPE_CHECKING:
 
 _NO_INTERVAL = f"- no interval: fewer than {LEAST} cases with a value, equal values, or an infinite one"
 _COUNTS = STATUSES[1:]  # beside ok
+_PIPE_WIDTH = 100  # of tables where no terminal says
+_GAP = 2  # between columns
+_DETAILS = {"95% from": "low", "to": "high", "pooled": "pooled", "cases": "n"}  # of a mean
 
 
-def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Console | None = None) -> None:
-    """Print one table of all methods, then signature, notes and where the full tables are."""
+def print_scores(
+    scores: list[MethodScore], paths: dict[str, Path], protocol: Protocol, console: Console | None = None
+) -> None:
+    """Print all methods' numbers, what they say in words, then signature, notes and where the full tables are."""
     console = console or make_console()
+    width = console.width if console.is_terminal else _PIPE_WIDTH
     rows = [row for method in scores for row in summarise(method.rows)]
-    console.print(_table(rows))
-    for caution in cautions((row.metric for row in rows), scores[0].signature):
-        console.print(caution, style="dim")
+    for table in _tables(rows, width):
+        console.print(table)
+    for line in _count_lines(rows):
+        console.print(_wrapped(line, width))
+    for line in _word_lines(scores, protocol, width):
+        console.print(line)
+    for line in (*_sources(rows), *cautions((row.metric for row in rows), scores[0].signature)):
+        console.print(_wrapped(line, width), style="dim")
     console.print(f"signature: {scores[0].signature}", style="dim")
     if any(row.n and math.isnan(row.low) for row in rows):
         console.print(_NO_INTERVAL, style="dim")
@@ -43,37 +59,100 @@ def print_scores(scores: list[MethodScore], paths: dict[str, Path], console: Con
         console.print(f"wrote {paths[method.method]}")
 
 
-def _table(rows: list[SummaryRow]) -> Table:
+def _tables(rows: list[SummaryRow], width: int) -> Iterator[Table]:
+    """Means, a row a method, then what belongs to them; as many metrics side by side as fit."""
+    by_method: dict[str, dict[str, SummaryRow]] = {}
+    for row in rows:
+        by_method.setdefault(row.method, {})[row.metric] = row
+    titles = {row.metric: _title(row) for row in rows}
+    label = max(map(len, by_method)) + _GAP + max(map(len, _DETAILS))
+    columns: list[str] = []
+    for metric in titles:
+        if columns and label + sum(_GAP + _width(titles[name], name, rows) for name in (*columns, metric)) > width:
+            yield _table(by_method, {name: titles[name] for name in columns})
+            columns = []
+        columns.append(metric)
+    yield _table(by_method, {name: titles[name] for name in columns})
+
+
+def _title(row: SummaryRow) -> str:
+    return f"{row.metric} {direction(row.metric)}" + (f" [{row.unit}]" if row.unit else "")
+
+
+def _width(title: str, metric: str, rows: list[SummaryRow]) -> int:
+    numbers = (_number(value) for row in rows if row.metric == metric for value in (row.mean, row.low, row.high))
+    return max(map(len, (title, *numbers)))
+
+
+def _table(by_method: dict[str, dict[str, SummaryRow]], titles: dict[str, str]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("method", no_wrap=True)
-    table.add_column("metric", no_wrap=True)
-    for title in ("mean", "95% interval", "n", "pooled"):
+    table.add_column("", no_wrap=True)
+    for title in titles.values():
         table.add_column(title, justify="right", no_wrap=True)
-    counted = any(_counts(row) for row in rows)
-    if counted:
-        table.add_column("cases that are not ok")
-    before = None
-    for row in rows:
-        if before not in (None, row.method):
-            table.add_section()
-        unit = f" [{row.unit}]" if row.unit else ""
-        cells = [
-            row.method if row.method != before else "",
-            f"{row.metric} {direction(row.metric)}{unit}",
-            _number(row.mean),
-            "-" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}",
-            str(row.n),
-            _number(row.pooled),
-        ]
-        table.add_row(*cells, *([_counts(row)] if counted else []))
-        before = row.method
+
+    def add(method: str, label: str, field: str, held: dict[str, SummaryRow], style: str = "dim") -> bool:
+        cells = [_cell(getattr(held[metric], field)) if metric in held else "" for metric in titles]
+        if any(cells):
+            table.add_row(method, label, *cells, style=style)
+        return any(cells)
+
+    for method, held in by_method.items():
+        add(method, "mean", "mean", held, "")
+    table.add_row()
+    for method, held in by_method.items():
+        name = method
+        for label, field in _DETAILS.items():
+            name = "" if add(name, label, field, held) else name
     return table
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else _number(value)
+
+
+def _count_lines(rows: list[SummaryRow]) -> list[str]:
+    """Cases that are not ok, and values left out; metrics of one method that share them together."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if counts := _counts(row):
+            lines.setdefault((row.method, counts), []).append(row.metric)
+    return [f"{method}: {counts} ({', '.join(metrics)})" for (method, counts), metrics in lines.items()]
 
 
 def _counts(row: SummaryRow) -> str:
     counts = [f"{row.statuses[name]} {name.replace('_', ' ')}" for name in _COUNTS if row.statuses.get(name)]
     left_out = f"; {count_of(row.left_out, 'value')} left out" if row.left_out else ""
     return ", ".join(counts) + left_out
+
+
+def _word_lines(scores: list[MethodScore], protocol: Protocol, width: int) -> Iterator[str]:
+    """What each method's probabilities are worth, with the test of calibration."""
+    indent = max(len(method.method) for method in scores) + _GAP
+    for method in scores:
+        confidence = find_confidence(method.rows, method.bins, method.class_names[0])
+        if confidence is not None:
+            text = f"{confidence}; {_test_text(calibration_test(method.bins, protocol))}"
+            yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
+
+
+def _test_text(test: CalibrationTest) -> str:
+    if test.p is None:
+        return f"no test of calibration ({test.reason})"
+    return f"test of calibration p = {test.p:.2g}"
+
+
+def _sources(rows: list[SummaryRow]) -> list[str]:
+    """Which of the metrics are the paper's, where others stand beside them."""
+    shown = dict.fromkeys(row.metric for row in rows)
+    papers = [name for name in PAPER if name in shown]
+    return [f"The paper's: {', '.join(papers)}."] if papers and len(papers) < len(shown) else []
+
+
+def _wrapped(line: str, width: int, first: str = "", others: str = "  ") -> str:
+    return textwrap.fill(
+        line, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _number(value: float) -> str:
@@ -95,11 +174,11 @@ def _note_line(notes: list[str]) -> str:
 
 def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol]) -> str:
     """The summary of all methods with their tables' paths, for machines."""
-    from calibeval.metrics.calibration_test import calibration_test
     from calibeval.summary import as_json as summary_json
 
     scores, paths, protocol = scored
     said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
+    confidences = [find_confidence(method.rows, method.bins, method.class_names[0]) for method in scores]
     methods = [
         {
             "method": method.method,
@@ -107,9 +186,10 @@ def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol]) -> str:
             "signature": method.signature,
             "metrics": summary_json(summarise(method.rows, by_class=True)),
             "calibration_test": calibration_test(method.bins, protocol)._asdict(),
+            "confidence": confidence and finite(confidence._asdict()),
             "errors": method.errors,
             "notes": method.notes,
         }
-        for method in scores
+        for method, confidence in zip(scores, confidences, strict=True)
     ]
     return json.dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False) + "\n"

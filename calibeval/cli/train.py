@@ -267,7 +267,7 @@ def _score(job: ScoreJob, table: Path) -> bool:
 
     tables = dict.fromkeys(job.pairings, table)
     scores = score_and_write(job, tables, workers=1, quiet=True)
-    print_scores(scores, tables)
+    print_scores(scores, tables, job.protocol)
     return any(method.errors for method in scores)
 
 

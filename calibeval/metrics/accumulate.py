@@ -165,12 +165,13 @@ class _Settings(NamedTuple):
 
 
 class _Scanned(NamedTuple):
-    """Values with each block's smallest and largest value (as bits) and sum."""
+    """Values with each block's smallest and largest value (as bits), sum, and sum of squares."""
 
     values: Plane
     low: NDArray[Any]
     high: NDArray[Any]
     sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
 
 
 class _Range:
@@ -207,7 +208,9 @@ class _Range:
             self._cells.append(self._find_cells(plane, c))
         if settings.proper:
             scores = self.statistics.squared_error[c : c + 1], self.statistics.log_loss[c : c + 1]
-            settings.kernels.proper_scores(plane.values, *self._labels, c, settings.protocol.nll_clip, *scores)
+            values, low = self._with_extremes(plane)[:2]
+            clip = settings.protocol.nll_clip
+            settings.kernels.proper_scores(values, low, plane.squares, *self._labels, c, clip, *scores)
         self._update_largest(plane, c)
 
     def _find_cells(self, plane: _Scanned, c: int) -> Cells:
@@ -267,8 +270,8 @@ class _Range:
     def _scan(self, values: Plane) -> _Scanned:
         blocks = -(-values.size // _block())
         bits = self._settings.bits
-        plane = _Scanned(values, np.empty(blocks, bits), np.empty(blocks, bits), np.empty(blocks))
-        self._settings.kernels.scan(values, values.view(bits), plane.low, plane.high, plane.sums)
+        plane = _Scanned(values, np.empty(blocks, bits), np.empty(blocks, bits), *np.empty((2, blocks)))
+        self._settings.kernels.scan(values, values.view(bits), *plane[1:])
         return plane
 
     def _add_plane(

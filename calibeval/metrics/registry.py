@@ -201,7 +201,9 @@ _ROWS = (
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 CAUTIONS = {metric.name: metric.caution.format(names=metric.name) for metric in _ROWS if metric.caution}
-DEFAULT = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
+PAPER = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
+DEFAULT = (*PAPER, "gap", "Brier", "NLL")  # and what is 0 for a calibrated model, or best for the true probabilities
+_SETS = {"default": DEFAULT, "paper": PAPER, "all": tuple(METRICS)}
 
 
 def join(needs: Needs, functions: dict[str, Function]) -> dict[str, Function]:
@@ -236,7 +238,7 @@ def cautions(names: Iterable[str], signature: str) -> list[str]:
 
 
 def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Read `default`, `all` and metric names (any case), parted by commas or as a list, in the registry's order.
+    """Read `default`, `paper`, `all` and metric names (any case), parted by commas or as a list, in registry order.
 
     Raises:
         UsageError: an unknown name.
@@ -245,14 +247,12 @@ def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
     chosen: set[str] = set()
     words = names.split(",") if isinstance(names, str) else names
     for word in filter(None, (word.strip() for word in words)):
-        if word == "default":
-            chosen |= set(DEFAULT)
-        elif word == "all":
-            chosen |= set(METRICS)
+        if word in _SETS:
+            chosen |= set(_SETS[word])
         elif word.lower() in by_lower:
             chosen.add(by_lower[word.lower()])
         else:
-            raise UsageError(f"Unknown metric {word!r}. Known: default, all, {', '.join(METRICS)}.")
+            raise UsageError(f"Unknown metric {word!r}. Known: default, paper, all, {', '.join(METRICS)}.")
     if not chosen:
-        raise UsageError(f"No metric chosen. Known: default, all, {', '.join(METRICS)}.")
+        raise UsageError(f"No metric chosen. Known: default, paper, all, {', '.join(METRICS)}.")
     return tuple(name for name in METRICS if name in chosen)

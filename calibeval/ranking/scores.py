@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibeval.errors import TableError, UsageError
 from calibeval.foreign import known_name
-from calibeval.metrics import DEFAULT, METRICS
+from calibeval.metrics import METRICS, PAPER
 from calibeval.ranges import in_range
 from calibeval.ranking.inputs import Tables
 from calibeval.table import ALL, MEAN
@@ -63,7 +63,7 @@ class Scores(NamedTuple):
 
 
 def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
-    """Read `--metrics`: names, `default`, `all`, or nothing.
+    """Read `--metrics`: names, `paper` (also `default`), `all`, or nothing.
 
     Nothing means every column of wide CSVs, and of score tables the paper's five as far as they are there (every
     metric if none is).
@@ -72,11 +72,11 @@ def choose_metrics(tables: Tables, text: str) -> tuple[str, ...]:
         UsageError: a metric that the tables do not hold.
     """
     held = _metrics_held(tables)
-    default = tuple(name for name in DEFAULT if name in held) if tables.has_cases else ()
+    default = tuple(name for name in PAPER if name in held) if tables.has_cases else ()
     words = [word.strip() for word in text.split(",") if word.strip()]
     chosen: set[str] = set() if words else set(default or held)
     for word in words:
-        chosen |= {"all": set(held), "default": set(DEFAULT)}.get(word, {known_name(word)})
+        chosen |= {"all": set(held), "default": set(PAPER), "paper": set(PAPER)}.get(word, {known_name(word)})
     unknown = sorted(chosen - set(held))
     if unknown:
         raise UsageError(f"No input holds the metric {', '.join(unknown)}. Held: {', '.join(held)}.")

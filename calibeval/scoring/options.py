@@ -66,7 +66,7 @@ class ScoreOptions:
         default="paper", metadata=_about(NUMBERS, str, "Named set of choices.", choices=PROTOCOLS)
     )
     metrics: str | Sequence[str] = field(
-        default="default", metadata=_about(NUMBERS, str, "default (DSC, HD95, ECE, CECE, pECE), all, or names.")
+        default="default", metadata=_about(NUMBERS, str, "default, paper (DSC, HD95, ECE, CECE, pECE), all, or names.")
     )
     bins: int | None = field(default=None, metadata=_about(NUMBERS, int, "Bins of ECE, CECE and pECE alike."))
     fp_weight: float | None = field(default=None, metadata=_about(NUMBERS, float, "Weight of false positives in pECE."))

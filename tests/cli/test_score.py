@@ -14,7 +14,7 @@ import pytest
 
 from calibeval import read_table, score_folder
 from calibeval.bins import read_bins
-from calibeval.metrics import CAUTIONS, DEFAULT, METRICS
+from calibeval.metrics import CAUTIONS, DEFAULT, METRICS, PAPER
 from calibeval.protocol import make_protocol
 from calibeval.summary import summarise
 from calibeval.table import COLUMNS, STATUSES
@@ -69,8 +69,9 @@ def test_classes_rows_and_units(data, cli):
     assert pooled == {name for name, metric in METRICS.items() if metric.pooled}
 
 
-def test_default_metrics_are_the_five_of_the_paper(data, scored):
+def test_default_metrics_and_the_five_of_the_paper_alone(data, scored):
     assert set(scored(*data)["metric"]) == set(DEFAULT)
+    assert set(scored(*data, "--metrics", "paper")["metric"]) == set(PAPER)
     assert set(scored(*data, "--metrics", "hd95,brier")["metric"]) == {"HD95", "Brier"}
 
 
@@ -102,8 +103,8 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(data, cli):
     assert outcome.code == 0
     assert outcome.err == "calibeval: m: predictions without a label (1): lonely\n"
     lines = outcome.out.splitlines()
-    assert lines[0].split() == ["method", "metric", "mean", "95%", "interval", "n", "pooled"]
-    assert lines[1].split()[:3] == ["m", "DSC", "↑"]
+    assert lines[0].split()[:6] == ["method", "DSC", "↑", "HD95", "↓", "[mm]"]
+    assert lines[1].split()[:2] == ["m", "mean"]
     assert lines[-1] == "wrote results/m.csv"
     assert f"signature: {make_protocol().signature}" in lines
     assert "pECE is not 0 for a calibrated model" in outcome.out
@@ -112,7 +113,9 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(data, cli):
 
 def test_three_cases_have_a_mean_and_no_interval(data, cli):
     outcome = cli("score", *data, "--metrics", "ECE")
-    assert outcome.out.splitlines()[1].split()[4:6] == ["-", "3"]
+    lines = [line.split() for line in outcome.out.splitlines()]
+    assert [line[-1] for line in lines if "cases" in line[:2]] == ["3"]
+    assert not any("from" in line for line in lines)
     assert "- no interval: fewer than 5 cases with a value" in outcome.out
 
 
@@ -124,10 +127,8 @@ def test_the_printed_mean_is_that_of_the_cases_with_its_interval(tmp_path, cli):
     (row,) = summarise(score_folder(*data, metrics="ECE").methods[0].rows)
     assert row.mean == pytest.approx(values.mean())
     assert row.low <= row.mean <= row.high
-    line = outcome.out.splitlines()[1]
-    assert f"{row.mean:.4f}" in line
-    assert f"{row.low:.4f} to {row.high:.4f}" in line
-    assert line.split()[-2:] == ["5", f"{row.pooled:.4f}"]
+    numbers = [line.split()[-1] for line in outcome.out.splitlines()[1:7] if line]
+    assert numbers == [f"{value:.4f}" for value in (row.mean, row.low, row.high, row.pooled)] + ["5"]
 
 
 def test_quiet_prints_nothing(data, cli):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from calibeval.errors import UsageError
-from calibeval.metrics import CAUTIONS, DEFAULT, METRICS, cautions, select_metrics
+from calibeval.metrics import CAUTIONS, DEFAULT, METRICS, PAPER, cautions, select_metrics
 from calibeval.protocol import PROTOCOLS
 
 HIGHER = {"DSC", "IoU", "precision", "recall", "NSD"}
@@ -31,20 +31,22 @@ def test_rows_are_filled_in():
         assert set(metric.rows) <= {"class", "mean", "all"}
 
 
-def test_the_papers_five_are_the_default():
-    assert DEFAULT == ("DSC", "HD95", "ECE", "CECE", "pECE")
+def test_the_default_is_the_papers_five_and_what_orders_models_rightly():
+    assert PAPER == ("DSC", "HD95", "ECE", "CECE", "pECE")
+    assert DEFAULT == (*PAPER, "gap", "Brier", "NLL")
     assert select_metrics("default") == DEFAULT
+    assert select_metrics("paper") == PAPER
 
 
 def test_selection_keeps_the_registrys_order_and_ignores_case():
     assert select_metrics("ece, dsc") == ("DSC", "ECE")
-    assert select_metrics(["NLL", "default"]) == (*DEFAULT, "NLL")
+    assert select_metrics(["NLL", "paper"]) == (*PAPER, "NLL")
     assert select_metrics("all") == tuple(METRICS)
 
 
 @pytest.mark.parametrize("text", ["", " , ", "dice", "ECE,foo"])
 def test_unknown_names_are_refused_with_the_known_ones(text):
-    with pytest.raises(UsageError, match="Known: default, all, DSC"):
+    with pytest.raises(UsageError, match="Known: default, paper, all, DSC"):
         select_metrics(text)
 
 

@@ -53,21 +53,24 @@ _TYPES = ((read_only(float32), int32), (read_only(float64), int64))  # of probab
 # --- planes ----------------------------------------------------------------------------------------------------------
 
 
-@kernel(*(void(p, read_only(b), b[::1], b[::1], _SUMS) for p, b in _TYPES), fastmath=_ANY_ORDER)
-def scan(values: Values, bits: Bits, low: Bits, high: Bits, sums: Float) -> None:
-    """Write each block's smallest and largest value (as bits) and its sum."""
+@kernel(*(void(p, read_only(b), b[::1], b[::1], _SUMS, _SUMS) for p, b in _TYPES), fastmath=_ANY_ORDER)
+def scan(values: Values, bits: Bits, low: Bits, high: Bits, sums: Float, squares: Float) -> None:
+    """Write each block's smallest and largest value (as bits), its sum and its sum of squares."""
     for block in range(low.size):
         part = values[block * BLOCK : (block + 1) * BLOCK]
         part_bits = bits[block * BLOCK : (block + 1) * BLOCK]
         smallest = largest = part_bits[0]
-        total = 0.0
+        total = square = 0.0
         for i in range(part.size):
             smallest = min(smallest, part_bits[i])
             largest = max(largest, part_bits[i])
-            total += np.float64(part[i])
+            p = np.float64(part[i])
+            total += p
+            square += p * p
         low[block] = smallest
         high[block] = largest
         sums[block] = total
+        squares[block] = square
 
 
 @kernel(
@@ -333,9 +336,11 @@ def update_largest(
         largest_low[block] = smallest
 
 
-@kernel(*(void(p, *LABEL_BLOCKS, int64, float64, _SUMS, _SUMS) for p, _ in _TYPES), fastmath=_ANY_ORDER)
+@kernel(*(void(p, p, _SUMS, *LABEL_BLOCKS, int64, float64, _SUMS, _SUMS) for p, _ in _TYPES), fastmath=_ANY_ORDER)
 def proper_scores(
     values: Values,
+    low: Values,
+    block_squares: Float,
     labels: Labels,
     label_low: Labels,
     label_high: Labels,
@@ -345,25 +350,31 @@ def proper_scores(
     squared_error: Float,
     log_loss: Float,
 ) -> None:
-    """Add the plane's squared errors (p_c - [y = c])^2 and, where y = c, -log max(p_c, clip)."""
+    """Add the plane's squared errors (p_c - [y = c])^2 and, where y = c, -log max(p_c, clip).
+
+    `low` and `block_squares` are those of `scan`: most blocks are not of the class, or are and say 1 everywhere.
+    """
     squares = 0.0
     logs = 0.0
     for block in range(label_low.size):
         if label_low[block] == IGNORED:
             continue
-        part = values[block * BLOCK : (block + 1) * BLOCK]
-        if _find_target(label_low[block], label_high[block], present[block], c) == 0:
-            for i in range(part.size):
-                squares += np.float64(part[i]) * np.float64(part[i])
+        target = _find_target(label_low[block], label_high[block], present[block], c)
+        if target == 0:
+            squares += block_squares[block]
             continue
+        if target == 1 and low[block] == 1:
+            continue
+        part = values[block * BLOCK : (block + 1) * BLOCK]
         for i in range(part.size):
             label = labels[block * BLOCK + i]
             if label == IGNORED:
                 continue
             p = np.float64(part[i])
             if label == c:
-                squares += (1.0 - p) * (1.0 - p)
-                logs -= math.log(max(p, clip))
+                if p < 1:
+                    squares += (1.0 - p) * (1.0 - p)
+                    logs -= math.log(max(p, clip))
             else:
                 squares += p * p
     squared_error[0] += squares
