@@ -30,7 +30,7 @@ _NO_INTERVAL = f"- no interval: fewer than {LEAST} cases with a value, equal val
 _COUNTS = STATUSES[1:]  # beside ok
 _PIPE_WIDTH = 100  # of tables where no terminal says
 _GAP = 2  # between columns
-_DETAILS = {"95% from": "low", "to": "high", "pooled": "pooled", "cases": "n"}  # of a mean
+_DETAILS = {"95% from": "low", "to": "high", "pooled": "pooled", "n": "n"}  # of a mean
 
 
 def print_scores(
@@ -132,7 +132,7 @@ def _word_lines(scores: list[MethodScore], protocol: Protocol, width: int) -> It
     for method in scores:
         confidence = find_confidence(method.rows, method.bins, method.class_names[0])
         if confidence is not None:
-            text = f"{confidence}; {_test_text(calibration_test(method.bins, protocol))}"
+            text = f"{confidence}; {_test_text(calibration_test(method.bins, protocol, method.groups))}"
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
 
 
@@ -185,7 +185,7 @@ def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol]) -> str:
             "table": str(paths[method.method]),
             "signature": method.signature,
             "metrics": summary_json(summarise(method.rows, by_class=True)),
-            "calibration_test": calibration_test(method.bins, protocol)._asdict(),
+            "calibration_test": calibration_test(method.bins, protocol, method.groups)._asdict(),
             "confidence": confidence and finite(confidence._asdict()),
             "errors": method.errors,
             "notes": method.notes,

@@ -67,6 +67,11 @@ class MethodScore:
         return bool(self.bins) or any(row.status not in ("missing", "failed") for row in self.rows)
 
     @property
+    def groups(self) -> dict[str, str]:
+        """Case to what it is sampled with; itself where no group is known."""
+        return {row.case: row.group or row.case for row in self.rows}
+
+    @property
     def table(self) -> pd.DataFrame:
         """The rows as a frame with the columns of `calibeval.table.COLUMNS`."""
         return to_frame(self.rows)

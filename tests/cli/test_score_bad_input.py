@@ -228,7 +228,7 @@ def test_logits_are_softmaxed_on_demand_alone(data, cli, scored):
         (["PREDS"], "LABELS is missing; only NPZ files can hold their labels themselves"),
         ([], "Give the folder of predictions, or --manifest."),
         (["PREDS", "OTHER"], "No prediction fits a label by name."),
-        (["PREDS", "LABELS", "--metrics", "DSC,Dise"], "Unknown metric 'Dise'. Known: default, all, DSC"),
+        (["PREDS", "LABELS", "--metrics", "DSC,Dise"], "Unknown metric 'Dise'. Known: default, paper, all, DSC"),
         (["PREDS", "LABELS", "--metrics", ","], "No metric chosen"),
         (["PREDS", "LABELS", "--spacing", "1,x,2"], "--spacing '1,x,2': expected numbers in mm parted by commas"),
         (["PREDS", "LABELS", "--spacing", "1,0,2"], "--spacing '1,0,2': every length must be above 0."),

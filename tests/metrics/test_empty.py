@@ -160,9 +160,10 @@ def table(path="results/m.csv"):
 def test_counts_stand_beside_the_mean(folder, cli):
     outcome = cli("score", *folder)
     assert outcome.code == 3
-    line = next(line for line in outcome.out.splitlines() if " HD95 " in line)
+    lines = [line for line in outcome.out.splitlines() if " left out (" in line]
+    line = next(line for line in lines if "(HD95)" in line)
     assert "1 empty reference, 1 empty prediction, 1 both empty, 1 missing; 4 values left out" in line
-    line = next(line for line in outcome.out.splitlines() if " DSC " in line)
+    line = next(line for line in lines if "(DSC)" in line)
     assert "1 empty reference, 1 empty prediction, 1 both empty, 1 missing; 2 values left out" in line
     frame = table()
     assert list(frame.loc["HD95"]["status"]) == ["ok", "empty_prediction", "empty_reference", "both_empty", "missing"]

@@ -33,7 +33,7 @@ def test_rows_are_filled_in():
 
 def test_the_default_is_the_papers_five_and_what_orders_models_rightly():
     assert PAPER == ("DSC", "HD95", "ECE", "CECE", "pECE")
-    assert DEFAULT == (*PAPER, "gap", "Brier", "NLL")
+    assert (*PAPER, "gap", "Brier", "NLL") == DEFAULT
     assert select_metrics("default") == DEFAULT
     assert select_metrics("paper") == PAPER
 
