@@ -7,7 +7,7 @@ import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,7 @@ from calibeval.metrics import PAPER, cautions
 from calibeval.metrics.calibration_test import CalibrationTest, calibration_test
 from calibeval.metrics.intervals import LEAST
 from calibeval.summary import SummaryRow, counted, direction, summarise
+from calibeval.summary import as_json as summary_json
 from calibeval.table import STATUSES
 from calibeval.wording import count_of, group_alike
 
@@ -174,22 +175,30 @@ def _note_line(notes: list[str]) -> str:
 
 def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol]) -> str:
     """The summary of all methods with their tables' paths, for machines."""
-    from calibeval.summary import as_json as summary_json
-
     scores, paths, protocol = scored
     said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
-    confidences = [find_confidence(method.rows, method.bins, method.class_names[0]) for method in scores]
-    methods = [
-        {
-            "method": method.method,
-            "table": str(paths[method.method]),
-            "signature": method.signature,
-            "metrics": summary_json(summarise(method.rows, by_class=True)),
-            "calibration_test": calibration_test(method.bins, protocol, method.groups)._asdict(),
-            "confidence": confidence and finite(confidence._asdict()),
-            "errors": method.errors,
-            "notes": method.notes,
-        }
-        for method, confidence in zip(scores, confidences, strict=True)
-    ]
+    methods = [_method_json(method, paths[method.method], protocol) for method in scores]
     return json.dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False) + "\n"
+
+
+def _method_json(method: MethodScore, table: Path, protocol: Protocol) -> dict[str, Any]:
+    from calibeval.scoring.pooled import pooled_intervals
+
+    rows = summarise(method.rows, by_class=True)
+    names = dict.fromkeys(row.metric for row in rows)
+    intervals = pooled_intervals(method.bins, method.class_names, protocol, names, method.groups)
+    ends = [intervals.get((row.metric, row.class_name), (math.nan, math.nan)) for row in rows]
+    confidence = find_confidence(method.rows, method.bins, method.class_names[0])
+    return {
+        "method": method.method,
+        "table": str(table),
+        "signature": method.signature,
+        "metrics": [
+            {**row, "pooled_low": finite(low), "pooled_high": finite(high)}
+            for row, (low, high) in zip(summary_json(rows), ends, strict=True)
+        ],
+        "calibration_test": calibration_test(method.bins, protocol, method.groups)._asdict(),
+        "confidence": confidence and finite(confidence._asdict()),
+        "errors": method.errors,
+        "notes": method.notes,
+    }

@@ -42,6 +42,10 @@ class Histogram:
         """Pool two sets of voxels."""
         return Histogram(self.count + other.count, self.total + other.total)
 
+    def __sub__(self, other: Histogram) -> Histogram:
+        """Take voxels away again."""
+        return Histogram(self.count - other.count, self.total - other.total)
+
     def of(self, c: int) -> Histogram:
         """The histogram of one class, sharing its memory."""
         return Histogram(self.count[c], self.total[c])
@@ -76,6 +80,11 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         """Pool two sets of voxels."""
         return Statistics(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def __sub__(self, other: Statistics) -> Statistics:
+        """Take voxels away again; fine histograms stay out."""
+        names = [name for name in self.__dataclass_fields__ if name != "cells"]
+        return Statistics(*(getattr(self, name) - getattr(other, name) for name in names), cells=Cells.none())
 
     @property
     def has_probabilities(self) -> bool:

@@ -139,6 +139,12 @@ def _overlaps(
     return {name: class_overlap(confusion, c, voxel_ml) for c, name in enumerate(scheme.names) if c > 0}
 
 
+def mask_sizes(scheme: ClassScheme, bins: dict[str, Statistics], protocol: Protocol) -> dict[str, int]:
+    """Voxels of each mask, those of the reference and of the prediction together."""
+    overlaps = _overlaps(scheme, bins, protocol, math.nan)
+    return {mask: 2 * each.both + each.predicted_only + each.reference_only for mask, each in overlaps.items()}
+
+
 def _overlap_values(
     overlaps: dict[str, Overlap], protocol: Protocol, metrics: Iterable[str]
 ) -> dict[str, list[MaskValue]]:

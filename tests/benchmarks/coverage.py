@@ -2,6 +2,8 @@
 
 For each distribution and number of cases it prints the share of simulated tables whose 95% interval holds the true
 mean, and in brackets the interval's median width, for the interval that calibeval uses and for its rivals.
+
+`--pooled` prints the same of numbers pooled over cases, sums over sums, whose sizes are lognormal.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from calibeval.metrics.intervals import mean_interval, resample
+from calibeval.scoring.pooled import interval_of
 
 Values = NDArray[np.float64]
 Random = np.random.Generator
@@ -72,11 +76,57 @@ INTERVALS: dict[str, Callable[[Values, tuple[float, float]], tuple[float, float]
 }
 
 
+def _dice(random: Random, sizes: Values) -> tuple[Values, Values]:
+    overlap = np.clip(random.beta(8, 2, sizes.size) + 0.03 * np.log(sizes), 0, 1)  # the larger, the better
+    return overlap * sizes, sizes
+
+
+# What is summed above and below the line, of cases of these sizes.
+POOLED: dict[str, Callable[[Random, Values], tuple[Values, Values]]] = {
+    "DSC": _dice,
+    "recall": lambda random, sizes: (sizes * random.beta(4, 1.5, sizes.size), sizes),
+    "gap": lambda random, sizes: (sizes * random.normal(0.05, 0.04, sizes.size), sizes),
+    "Brier": lambda random, sizes: (sizes * random.gamma(4, 0.02, sizes.size), np.full(sizes.size, 50.0)),
+    "NLL": lambda random, sizes: (sizes * np.exp(random.normal(-3, 0.7, sizes.size)), sizes**0.3),
+}
+
+
+def pooled(runs: int) -> None:
+    """Print the table of pooled numbers."""
+    print("| number | sd of log size | 8 cases | 12 | 25 |\n|---|---|---|---|---|")
+    for name, draw in POOLED.items():
+        for spread in (0.3, 0.6, 1.0):
+            above, below = draw(np.random.default_rng(99), _sizes(np.random.default_rng(98), 2_000_000, spread))
+            truth = above.sum() / below.sum()
+            cells = []
+            for n in (8, 12, 25):
+                random = np.random.default_rng([1012, n])
+                hits = sum(_holds(name, draw, _sizes(random, n, spread), random, truth) for _ in range(runs))
+                cells.append(f"{hits / runs:.1%}")
+            print(f"| {name} | {spread} | {' | '.join(cells)} |", flush=True)
+
+
+def _sizes(random: Random, n: int, spread: float) -> Values:
+    return np.exp(random.normal(0, spread, n))
+
+
+def _holds(name: str, draw: Any, sizes: Values, random: Random, truth: float) -> bool:
+    above, below = draw(random, sizes)
+    value, without = above.sum() / below.sum(), (above.sum() - above) / (below.sum() - below)
+    low, high = interval_of(name, "all", value, without, {"": sizes})
+    return bool(low <= truth <= high)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
-    runs = parser.parse_args().runs
+    parser.add_argument("--pooled", action="store_true")
+    options = parser.parse_args()
+    runs = options.runs
+    if options.pooled:
+        pooled(runs)
+        return
     print(f"| values | cases | {' | '.join(INTERVALS)} |\n|---|---|{'---|' * len(INTERVALS)}")
     for name, (draw, mean, limits) in DISTRIBUTIONS.items():
         for n in CASES:
