@@ -10,7 +10,7 @@ edges[k-1] < p <= edges[k], compared as float32, so every voxel is in exactly on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -83,8 +83,9 @@ class Statistics:
 
     def __sub__(self, other: Statistics) -> Statistics:
         """Take voxels away again; fine histograms stay out."""
-        names = [name for name in self.__dataclass_fields__ if name != "cells"]
-        return Statistics(*(getattr(self, name) - getattr(other, name) for name in names), cells=Cells.none())
+        slim = replace(self, cells=Cells.none())
+        rest = (name for name in self.__dataclass_fields__ if name != "cells")
+        return replace(slim, **{name: getattr(self, name) - getattr(other, name) for name in rest})
 
     @property
     def has_probabilities(self) -> bool:

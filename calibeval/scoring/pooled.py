@@ -17,7 +17,7 @@ from calibeval.bins import pool
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics import METRICS
 from calibeval.metrics.cells import Cells
-from calibeval.metrics.intervals import effective_number, mean_interval, pooled_interval
+from calibeval.metrics.intervals import LEAST, effective_number, mean_interval, pooled_interval
 from calibeval.metrics.statistics import Statistics
 from calibeval.protocol import Protocol
 from calibeval.scoring.problems import WHOLE
@@ -50,7 +50,7 @@ def pooled_intervals(
     for case, problems in bins.items():
         slim = {name: replace(part, cells=Cells.none()) for name, part in problems.items()}
         by_group.setdefault(groups.get(case, case), []).append(slim)
-    if not smooth or not by_group:
+    if not smooth or len(by_group) < LEAST:
         return {}
     parts = [pool(cases) for cases in by_group.values()]
     whole = pool(parts)
@@ -63,7 +63,9 @@ def pooled_intervals(
     without = [values({name: whole[name] - part[name] for name in whole}) for part in parts]
     sizes = _sizes([mask_sizes(scheme, part, protocol) for part in parts])
     return {
-        (name, label): interval_of(name, label, value, np.array([each[name, label] for each in without]), sizes)
+        (name, label): interval_of(
+            name, label, value, np.array([each.get((name, label), math.nan) for each in without]), sizes
+        )
         for (name, label), value in values(whole).items()
     }
 

@@ -49,7 +49,8 @@ def test_pooled_numbers_lie_in_their_intervals_and_groups_count_once(sample):
         assert (key[0] == "NLL" and key[1] != "all") or low < pooled[key] < high, key
     assert found["gap", "all"][0] > 0
     four = {case: case[-1] for case in list(sample.bins)[:4]}
-    assert pooled_intervals(dict(list(sample.bins.items())[:4]), sample.class_names, make_protocol(), SMOOTH, four)
+    few = {case: sample.bins[case] for case in four}
+    assert pooled_intervals(few, sample.class_names, make_protocol(), SMOOTH, four) == {}
 
 
 def test_json_gives_null_where_nothing_covers(cli):
