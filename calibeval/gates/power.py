@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from calibeval.metrics.intervals import group_means, hall, spread_and_skewness
 
 ENOUGH = 0.8  # power below which the number of cases that would give it is told
-_CERTAIN = 1000.0  # noncentrality; far beyond it SciPy gives NaN
+_CERTAIN = 30.0  # noncentrality that every bound is passed with; from 37 on SciPy gives NaN
 _MOST = 100_000  # cases; more are not counted
 
 

@@ -43,6 +43,16 @@ def test_a_spread_of_rounding_errors_is_none():
     assert power(0.009 + np.array([0, 1, -1, 2, 0, 0]) * 1e-18, 0.01, 0.05)[0] == 1
 
 
+@pytest.mark.parametrize("ratio", np.linspace(0.1, 30, 60))
+def test_a_wide_margin_is_passed_for_certain(ratio):
+    """Among them noncentralities for which SciPy's distribution is NaN."""
+    worse = np.array([0.0] * 18 + [0.5, 2.0])
+    chance, needed = power(worse, ratio * worse.std(ddof=1), 0.05)
+    assert 0 <= chance <= 1
+    assert needed >= 20
+    assert chance == pytest.approx(1) or ratio < 3
+
+
 def test_groups_are_what_is_counted():
     twice = np.repeat(SYMMETRIC, 2)
     groups = [str(i // 2) for i in range(14)]
