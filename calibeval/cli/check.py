@@ -82,6 +82,12 @@ Outs = Annotated[
 Init = Annotated[
     bool, typer.Option("--init", help="Write a commented gates.toml (or --out TOML) that RESULTS.csv passes today.")
 ]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="MORE.csv", help="With --init: a further run (seed) of the model, same cases; give two or more."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="With --init: overwrite.")]
 
 
@@ -104,6 +110,7 @@ def check(
     format_: Format = "text",
     out: Outs = None,
     init: Init = False,
+    also: Also = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -119,8 +126,10 @@ def check(
     inputs = _Inputs(results, labels, images, channels, baseline, table, workers, quiet)
     _refuse_contradictions(inputs, integrity=integrity, protocol=protocol, init=init, margins=margin)
     if init:
-        _write_draft(inputs, (out or [gates or Path("gates.toml")])[0], method, force=force)
+        _write_draft(inputs, (out or [gates or Path("gates.toml")])[0], method, also or [], force=force)
         return
+    if also:
+        raise UsageError("--also gives further runs to draft gates from: use it with --init.")
     printed = output_of_name("check", format_)
     files = {path: output_of_path("check", path) for path in out or []}
     check_writable([*files, *([table] if table else [])])
@@ -277,14 +286,15 @@ def _refuse_no_gates(inputs: _Inputs, policy: Policy) -> None:
     raise UsageError(f"No gate to decide.{where} Give --gate, --gates or --baseline with --margin.{draft}")
 
 
-def _write_draft(inputs: _Inputs, path: Path, method: str, *, force: bool) -> None:
+def _write_draft(inputs: _Inputs, path: Path, method: str, also: list[Path], *, force: bool) -> None:
     from calibeval.files import write_text
     from calibeval.gates.init import draft
-    from calibeval.gates.scores import load_scores
+    from calibeval.gates.scores import load_baseline, load_scores
 
     if path.exists() and not force:
         raise UsageError(f"{path} exists. Give another name with --gates, or --force to overwrite it.")
-    text = draft(load_scores(inputs.results, method), named_method=bool(method))
+    scores = load_scores(inputs.results, method)
+    text = draft(scores, [load_baseline(run, scores.method) for run in also], named_method=bool(method))
     write_text(path, text)
     if not inputs.quiet:
         print(f"wrote {path}; check with: calibeval check {shlex.quote(str(inputs.results))} --gates {path}")

@@ -9,7 +9,12 @@ the true probabilities with smooth noise on the logits, drawn anew for each run 
 for each run; a comparison draws its cases from the pool. The margins are those that `check --init` drafts from
 the first run; a comparison against a margin that equals the true worsening should pass at the level.
 
-Both print shares of comparisons.
+`python -m tests.benchmarks.gates joint`: a file drafted from one to ten runs of a model, and a further run of the same
+model, checked by the whole file, the first run being its baseline. A run has ten metrics of 20 cases; its seed moves
+each mean by so many parts of the distance to perfect (standard deviation), and each case by twice as much. `ten bounds`
+fails where the mean of any metric breaks its bound, as if none of them only warned.
+
+All print shares of comparisons.
 """
 
 from __future__ import annotations
@@ -24,17 +29,19 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import stdtrit
 
 from calibeval import make_protocol, score_case
-from calibeval.gates.baseline import worsening
+from calibeval.gates.baseline import compare, worsening
+from calibeval.gates.evaluate import evaluate_gates
 from calibeval.gates.init import draft
 from calibeval.gates.policy import make_policy
 from calibeval.gates.power import power
 from calibeval.gates.scores import ScoreTable, case_numbers, scores_of_rows
+from calibeval.metrics import METRICS
 from calibeval.metrics.intervals import mean_upper_bound
 from calibeval.phantom import SHAPE, SPACING_MM, make_case, sharpen
 from calibeval.table import Row, overall_class
 
 ALPHA = 0.05
-METRICS = ("DSC", "ECE")
+PHANTOM_METRICS = ("DSC", "ECE")
 CASES = (12, 30, 100)  # of a comparison
 NOISE = 0.4  # standard deviation on the logits
 CORRELATION_VOXELS = 3.0
@@ -53,6 +60,14 @@ DISTRIBUTIONS: dict[str, Callable[[Random, int], Values]] = {
         (random.standard_normal(n) + 8 * (random.random(n) < 0.1) - 0.8) / np.sqrt(1 + 64 * 0.09)
     ),
 }
+# Distance of the mean over cases to a perfect value.
+JOINT_METRICS = {
+    "DSC": 0.15, "IoU": 0.25, "HD95": 5.0, "ASSD": 1.5, "NSD": 0.15,
+    "ECE": 0.06, "CECE": 0.08, "ACE": 0.12, "Brier": 0.1, "NLL": 0.2,
+}  # fmt: skip
+JOINT_CASES = 20
+JOINT_RUNS = ((0.05, "normal"), (0.1, "normal"), (0.1, "lognormal"))
+RUNS_DRAFTED = (1, 3, 5, 10)
 RUNS: dict[str, Callable[[Planes], Planes]] = {
     "main": lambda planes: planes,
     "unchanged": lambda planes: planes,
@@ -91,7 +106,7 @@ def simulate_phantom(comparisons: int, pool: int) -> None:
     print("| run | metric | margin | mean worsening | sd of a case | cases | failed | passed at a margin of the mean |")
     print("|---|---|---|---|---|---|---|---|")
     for name in list(runs)[1:]:
-        for metric in METRICS:
+        for metric in PHANTOM_METRICS:
             worse = worsening(metric, *(_values(runs[run], metric) for run in (name, "main")))
             for n in CASES:
                 random = np.random.default_rng([2, n])
@@ -102,6 +117,40 @@ def simulate_phantom(comparisons: int, pool: int) -> None:
                 print(f"| {' | '.join(map(str, cells))} | {' | '.join(f'{share:.1%}' for share in shares)} |")
 
 
+def simulate_joint(comparisons: int) -> None:
+    """Print the shares of unchanged models that a drafted file fails, by number of runs and by how runs differ."""
+    print("| shift of a run | change of a case | runs | ten bounds | bounds that fail | margins | whole file |")
+    print("|---|---|---|---|---|---|---|")
+    for shift, change in JOINT_RUNS:
+        for n in RUNS_DRAFTED:
+            random = np.random.default_rng([4, n])
+            failed = np.mean([_joint_failures(random, n, shift, DISTRIBUTIONS[change]) for _ in range(comparisons)], 0)
+            print(f"| {shift:.0%} | {change} | {n} | {' | '.join(f'{share:.1%}' for share in failed)} |", flush=True)
+
+
+def _joint_failures(random: Random, n: int, shift: float, change: Callable[[Random, int], Values]) -> Values:
+    """Whether a further run fails any of all bounds, of those that fail, of the margins, and of the last two."""
+    cases = {name: 1 + 0.3 * random.standard_normal(JOINT_CASES) for name in JOINT_METRICS}
+    first, *also, further = (_simulated_run(random, cases, shift, change) for _ in range(n + 1))
+    policy = make_policy(tomllib.loads(draft(first, also)), "")
+    statuses = [outcome.status for outcome in evaluate_gates(further, policy)]
+    means = [status for gate, status in zip(policy.gates, statuses, strict=False) if gate.aggregate == "mean"]
+    bounds = "failed" in statuses
+    margins = any(outcome.status == "failed" for outcome in compare(further, first, policy))
+    return np.array([bounds or "warned" in means, bounds, margins, bounds or margins], dtype=np.float64)
+
+
+def _simulated_run(
+    random: Random, cases: dict[str, Values], shift: float, change: Callable[[Random, int], Values]
+) -> ScoreTable:
+    rows = []
+    for name, distance in JOINT_METRICS.items():
+        worse = cases[name] + shift * (random.standard_normal() + 2 * change(random, JOINT_CASES))
+        values = 1 - distance * worse if METRICS[name].better == "higher" else distance * worse
+        rows += [Row("m", "A", f"c{i}", overall_class(name), name, value, "") for i, value in enumerate(values)]
+    return scores_of_rows("t.csv", make_protocol().signature, rows)
+
+
 def _score_pool(pool: int) -> dict[str, ScoreTable]:
     """Each run's table of all cases."""
     rows: dict[str, list[Row]] = {name: [] for name in RUNS}
@@ -109,7 +158,7 @@ def _score_pool(pool: int) -> dict[str, ScoreTable]:
         case = make_case(index)
         for run, (name, degrade) in enumerate(RUNS.items()):
             planes = degrade(_noisy(case.probabilities, np.random.default_rng([3, run, index])))
-            scored = score_case(planes, case.label, spacing_mm=SPACING_MM, metrics=METRICS, case=case.name)
+            scored = score_case(planes, case.label, spacing_mm=SPACING_MM, metrics=PHANTOM_METRICS, case=case.name)
             rows[name] += scored.rows
     return {name: scores_of_rows(name, make_protocol().signature, of_run) for name, of_run in rows.items()}
 
@@ -133,13 +182,15 @@ def _values(scores: ScoreTable, metric: str) -> Values:
 
 
 def main() -> None:
-    """Run one of the two simulations."""
+    """Run one of the three simulations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("tables", "phantom"))
+    parser.add_argument("what", choices=("joint", "tables", "phantom"), nargs="?", default="joint")
     parser.add_argument("--comparisons", type=int, default=1000)
     parser.add_argument("--pool", type=int, default=1000, help="phantom cases that are scored")
     arguments = parser.parse_args()
-    if arguments.what == "tables":
+    if arguments.what == "joint":
+        simulate_joint(arguments.comparisons)
+    elif arguments.what == "tables":
         simulate_tables(arguments.comparisons)
     else:
         simulate_phantom(arguments.comparisons, arguments.pool)

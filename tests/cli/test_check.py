@@ -158,6 +158,19 @@ def test_init_writes_a_file_that_passes_and_overwrites_only_by_force(cli, table,
     assert (tmp_path / "other.toml").read_text() == first
 
 
+def test_init_takes_bounds_from_the_spread_over_runs(cli, table, tmp_path):
+    """Means .018, .028, .038: sd .01, t(.975, 2 df) = 4.303, .028 + 4.303 * .01 * sqrt(4/3) = .0777."""
+    more = [write_scores(tmp_path / f"{i}.csv", {"ECE": [v + i / 100 for v in ECE["ECE"]]}) for i in (1, 2)]
+    assert cli("check", table, "--init", "--also", more[0], "--also", more[1]).code == 0
+    assert '"mean(ECE) <= 0.078",' in (tmp_path / "gates.toml").read_text()
+    for run in (table, *more):
+        assert cli("check", run, "--gates", "gates.toml", "--baseline", table).code == 0
+    done = cli("check", table, "--init", "--force", "--also", more[0])
+    assert (done.code, "take 3 runs at least" in done.err) == (2, True)
+    done = cli("check", table, "--gates", "gates.toml", "--also", more[0])
+    assert (done.code, "use it with --init" in done.err) == (2, True)
+
+
 # --- formats ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import math
 import tomllib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibeval.errors import TableError
+from calibeval.errors import TableError, UsageError
 from calibeval.gates.baseline import compare
 from calibeval.gates.evaluate import evaluate_gates
 from calibeval.gates.init import draft
@@ -15,6 +16,7 @@ from calibeval.gates.policy import make_policy
 from calibeval.gates.report import Report
 from calibeval.gates.scores import load_scores, scores_of_rows
 from calibeval.metrics import METRICS
+from calibeval.metrics.intervals import mean_upper_bound
 from calibeval.protocol import PROTOCOLS, make_protocol
 from calibeval.table import write_table
 from tests.gates.helpers import EMPTY, SIGNATURE, rows_of, scores_of
@@ -31,14 +33,10 @@ def gate_texts(scores):
 def test_bounds_are_todays_values_made_worse_by_a_tenth_of_the_way_to_perfect_and_a_little_at_least():
     values = {"DSC": [0.8] * 5, "ECE": [0.08] * 5, "HD95": [4.0] * 5, "gap": [-0.02, 0.02, 0.02, 0.02, 0.02]}
     texts = gate_texts(scores_of(values))
-    assert texts[3:7] == [
-        "mean(DSC) >= 0.780",
-        "mean(HD95) <= 4.40",
-        "mean(ECE) <= 0.0880",
-        "mean(|gap|) <= 0.0250",
-    ]
+    assert texts[2:5] == ["mean(DSC) >= 0.780", "mean(HD95) <= 4.40", "mean(ECE) <= 0.0880"]
+    assert "mean(|gap|) <= 0.0250" in texts
     assert {m.metric: m.margin for m in policy_of_draft(scores_of(values)).margins} == {
-        "DSC": 0.02, "HD95": 0.4, "ECE": 0.008, "gap": 0.005,
+        "DSC": 0.02, "HD95": 0.4, "ECE": 0.008,
     }  # fmt: skip
 
 
@@ -53,11 +51,89 @@ def test_comments_tell_value_interval_and_number_of_cases():
     assert f'signature = "{SIGNATURE}"' in text
 
 
-def test_classes_and_the_tail_of_distances_only_warn():
+def test_classes_and_the_tail_over_cases_only_warn():
     values = {"DSC[LV]": [0.9] * 5, "DSC": [0.9] * 5, "HD95": [1.0, 2.0, 3.0, 4.0, 5.0]}
     policy = policy_of_draft(scores_of(values))
     warned = [str(gate) for gate in policy.gates if gate.severity == "warn"]
-    assert warned == ["mean(DSC[LV]) >= 0.890", "p95(HD95) <= 5.28"]
+    assert warned == ["n_empty_prediction <= 0", "p5(DSC) >= 0.890", "mean(DSC[LV]) >= 0.890", "p95(HD95) <= 5.28"]
+
+
+@pytest.mark.parametrize(
+    ("names", "failing"),
+    [
+        (["CECE", "ECE", "Brier", "NLL", "DSC", "HD95", "NSD"], ["DSC", "HD95", "Brier"]),
+        (["IoU", "NLL", "ECE"], ["IoU", "NLL"]),
+        (["CECE", "pECE"], ["CECE"]),
+    ],
+)
+def test_one_metric_of_each_kind_fails_and_has_a_margin(names, failing):
+    policy = policy_of_draft(scores_of({name: [0.5] * 5 for name in names}))
+    assert [gate.metric for gate in policy.gates if gate.severity == "fail" and gate.metric] == failing
+    assert [margin.metric for margin in policy.margins] == failing
+    assert {gate.metric for gate in policy.gates if gate.severity == "warn" and gate.percent} == set(names)
+
+
+def runs_of(*means, metric="DSC", cases=5):
+    return [scores_of({metric: [mean] * cases}, name=f"{i}.csv") for i, mean in enumerate(means)]
+
+
+def test_bounds_of_several_runs_are_prediction_bounds():
+    """Mean .82, sd .02; t(.975, 2 df) = 4.3027: .82 - 4.3027 * .02 * sqrt(4/3) = .7206; a margin of .1217."""
+    first, *also = runs_of(0.80, 0.82, 0.84)
+    text = draft(first, also)
+    assert '"mean(DSC) >= 0.720",  # mean over runs 0.82, sd 0.02; 5 cases' in text
+    assert "DSC = 0.13\n" in text
+    assert "# Each bound is the mean over 3 runs, made worse by 4.3 sqrt(1 + 1/3) standard deviations of a run," in text
+    assert "One run cannot tell" in draft(first)
+    assert "One run cannot tell" not in text
+
+
+def test_a_margin_of_several_runs_holds_the_interval_over_cases():
+    """No spread over runs, but each case differs: the margin is the larger bound of a mean worsening."""
+    values = [[0.80, 0.82, 0.84, 0.86, 0.88], [0.82, 0.80, 0.86, 0.84, 0.88], [0.84, 0.86, 0.88, 0.80, 0.82]]
+    first, *also = (scores_of({"DSC": of_run}) for of_run in values)
+    bounds = [mean_upper_bound(np.subtract(values[0], of_run), 0.05) for of_run in values[1:]]
+    assert policy_of_runs(first, also).margins[0].margin == pytest.approx(max(bounds), abs=0.001)
+
+
+def policy_of_runs(first, also):
+    return make_policy(tomllib.loads(draft(first, also)), "gates.toml")
+
+
+@given(st.lists(st.floats(0.3, 0.9), min_size=3, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_every_run_passes_what_all_drafted(means):
+    first, *also = runs_of(*means)
+    policy = policy_of_runs(first, also)
+    for run in (first, *also):
+        outcomes = evaluate_gates(run, policy) + compare(run, first, policy)
+        assert {outcome.status for outcome in outcomes} == {"passed"}
+
+
+def test_equal_runs_keep_the_least_distance():
+    first, *also = runs_of(0.8, 0.8, 0.8)
+    assert "mean(DSC) >= 0.7950" in gate_texts_of(policy_of_runs(first, also))
+
+
+def gate_texts_of(policy):
+    return [str(gate) for gate in policy.gates]
+
+
+def test_runs_that_tell_nothing_are_refused():
+    first, second = runs_of(0.8, 0.9)
+    with pytest.raises(UsageError, match="take 3 runs at least"):
+        draft(first, [second])
+    with pytest.raises(TableError, match=r"0.csv and 0.csv hold different cases: score each run on the same labels"):
+        draft(first, runs_of(0.8, 0.9, cases=6))
+    other = [run._replace(signature=make_protocol("guo").signature) for run in runs_of(0.1, 0.2, metric="ECE")]
+    with pytest.raises(TableError, match="were scored by different protocols"):
+        draft(runs_of(0.3, metric="ECE")[0], other)
+
+
+def test_runs_without_a_metric_draft_no_gate_of_it():
+    first, *also = runs_of(0.8, 0.82, 0.81)
+    both = scores_of({"DSC": [0.8] * 5, "NSD": [0.9] * 5})
+    assert "# mean(NSD): 0.csv holds no NSD, only DSC. Score it with --metrics NSD." in draft(both, [first, *also])
 
 
 def test_cases_that_fail_today_stay_allowed_and_are_pointed_at():
@@ -76,8 +152,8 @@ def test_no_gate_is_drafted_that_everything_passes():
     assert "# n_failed: every case today, so that no bound would say anything" in text
     assert '"n_failed' not in text
     text = draft(scores_of({"DSC": [0.002, 0.004, 0.0], "ECE": [0.99, 1.0, 1.0], "NSD": [0.5] * 3}))
-    assert "# DSC: 0.002 today, about as bad as can be, so that no bound would say anything" in text
-    assert "# ECE: 0.9967 today, about as bad as can be" in text
+    assert "# mean(DSC): 0.002 today, about as bad as can be, so that no bound would say anything" in text
+    assert "# mean(ECE): 0.9967 today, about as bad as can be" in text
     assert '"mean(NSD) >= 0.450"' in text
 
 
@@ -86,7 +162,7 @@ def test_numbers_that_cannot_exist_are_no_failures(tmp_path):
     rows = rows_of({"DSC": [0.9, 0.8, 0.7]}) + rows_of({"HD95": [EMPTY] * 3}, statuses=lacking)
     text = draft(scores_of_rows("t.csv", SIGNATURE, rows))
     assert '"n_failed <= 0",' in text
-    assert "# HD95: no case has a value today" in text
+    assert "# mean(HD95): no case has a value today" in text
     old = [
         row._replace(status="failed", note="spacing unknown: give --spacing") if row.status != "ok" else row
         for row in rows
@@ -97,8 +173,8 @@ def test_numbers_that_cannot_exist_are_no_failures(tmp_path):
 
 def test_metrics_without_a_finite_value_become_comments():
     text = draft(scores_of({"HD95": [math.inf] * 3, "NSD": [EMPTY] * 3}))
-    assert "# HD95: infinite in some case today" in text
-    assert "# NSD: no case has a value today" in text
+    assert "# mean(HD95): infinite in some case today" in text
+    assert "# mean(NSD): no case has a value today" in text
     assert policy_of_draft(scores_of({"HD95": [math.inf] * 3})).margins == ()
 
 
