@@ -7,6 +7,7 @@ A page holds `<!-- NAME: begin ... -->` and `<!-- NAME: end -->`; what stands be
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from calibeval.cli import app
 from calibeval.metrics import METRICS, Metric
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol
 from tests import ROOT
+from tests.lesions import METRICS as LESION_METRICS
+from tests.lesions import lesion_means
 
 DOCS = ROOT / "calibeval" / "docs"
 RENEW = "python -m tests.generated"
@@ -200,8 +203,28 @@ def _command(name: str, function: Callable[..., Any]) -> str:
     return "\n\n".join(parts)
 
 
+def lesions() -> str:
+    """Each model's numbers; the best of a metric in bold."""
+    found = lesion_means()
+    best = {
+        metric: min(abs(values[metric]) for values in found.values() if not math.isnan(values[metric]))
+        for metric in LESION_METRICS
+    }
+
+    def cell(name: str, metric: str) -> str:
+        value = found[name][metric]
+        if math.isnan(value):
+            return "none"
+        return f"**{value:.3f}**" if abs(value) == best[metric] else f"{value:.3f}"
+
+    return _table(
+        ("a model says", *LESION_METRICS), ((name, *(cell(name, m) for m in LESION_METRICS)) for name in found)
+    )
+
+
 PARTS = {
     "metrics": metrics,
+    "lesions": lesions,
     "losses": losses,
     "protocols": protocols,
     "hd95": hd95,
