@@ -6,6 +6,8 @@ probability. One model says the true probabilities, the others something else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from calibeval import score_case
 Array = NDArray[np.float64]
 METRICS = ("ECE", "CECE", "pECE", "gap", "Brier", "NLL")
 IMAGES, EDGE, RADIUS, SEED = 200, 48, 6.0, 7001
-MODELS = {
+MODELS: dict[str, Callable[[Array], Array]] = {
     "the true p": lambda p: p,
     "a third of the true p": lambda p: p / 3,
     "p = 0 everywhere": np.zeros_like,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibeval.errors import TableError, UsageError
 from calibeval.metrics import METRICS
 from calibeval.protocol import EMPTY_RULES
+from calibeval.ranking.beside import contradictions, means_beside
 from calibeval.ranking.design import Blocks, Design, by_data_set, case_blocks, make_design, one_metric
 from calibeval.ranking.empty_rules import apply_empty_rule, has_empty_masks
 from calibeval.ranking.friedman import Friedman, friedman_test
@@ -79,10 +80,11 @@ def rank_tables(
     design, counted = make_design(scores, settings.missing)
     ranking = _analyse(chosen, tables.signature, scores, design, tick)
     ranking = replace(ranking, alternatives=tuple(_alternatives(tables, held, ranking, tick("other choices"))))
+    ranking = replace(ranking, beside=means_beside(held, metrics))
     printed = printed_ranks_notes(tables.printed, ranking) if len(paths) == 1 else ()
     return replace(
         ranking,
-        warnings=(*doubt, *counted, *warnings_of(ranking)),
+        warnings=(*doubt, *counted, *warnings_of(ranking), *contradictions(ranking)),
         notes=(
             *tables.notes,
             *scores.notes,

@@ -50,6 +50,9 @@ def to_markdown(ranking: Ranking) -> str:
     header, rows = table_cells(ranking)
     lines = [_markdown_row(header), "|" + "---|" * len(header)]
     lines += [_markdown_row(row) for row in rows]
+    if ranking.beside:
+        header, rows = beside_cells(ranking)
+        lines += ["", _markdown_row(header), "|" + "---|" * len(header), *map(_markdown_row, rows)]
     lines += ["", *(escape.markdown(line) + "  " for line in test_lines(ranking)), ""]
     for title, texts in remarks(ranking, ranking.notes):
         lines += [f"**{title}**", "", *(f"- {escape.markdown(text)}" for text in texts), ""]
@@ -77,6 +80,8 @@ def to_table(ranking: Ranking) -> str:
         header, rows = header[:_PLAIN_COLUMNS], [row[:_PLAIN_COLUMNS] for row in rows]
         notes = (*notes, "Mean ranks by metric do not fit here; --format csv has them.")
     lines = [*_wrapped(title_line(ranking), width), "", *_drawn(header, rows, width), ""]
+    if ranking.beside:
+        lines += ["Beside the ranking, means:", *_drawn(*beside_cells(ranking), width), ""]
     for line in test_lines(ranking):
         lines += _wrapped(line, width)
     for title, texts in remarks(ranking, notes):
@@ -107,6 +112,13 @@ def table_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
         ranks = [rank_text(of_metric.mean_rank[i]) for _, of_metric in shown]
         rows.append([str(order.rank[i]), ranking.methods[i], rank_text(order.mean_rank[i]), *stability, *ranks])
     return header, rows
+
+
+def beside_cells(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the means that stand beside the ranking."""
+    means = ranking.beside.values()
+    rows = [[ranking.methods[i], *(f"{values[i]:.4f}" for values in means)] for i in ranking.best_first()]
+    return ["method", *ranking.beside], rows
 
 
 def title_line(ranking: Ranking) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -125,6 +125,7 @@ class Ranking:
         warnings: what limits the result.
         notes: what was decided on the way.
         verdict: the result in plain sentences.
+        beside: means (k,) of metrics that are not ranked and are best for a model that says the truth.
     """
 
     settings: RankSettings
@@ -145,6 +146,7 @@ class Ranking:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: tuple[str, ...] = ()
+    beside: dict[str, Array] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -206,6 +208,9 @@ class Ranking:
             "wilcoxon_holm": {"alpha": self.settings.alpha, "p": self._pairs(self.posthoc.wilcoxon_holm)},
             "control": self._control_dict(),
             "metrics": self._metrics_dict(),
+            "beside": {
+                name: dict(zip(self.methods, map(float, means), strict=True)) for name, means in self.beside.items()
+            },
             "effects": [effect._asdict() for effect in self.effects],
             "stability": {
                 "kendall_tau": dict(zip(("mean", "low", "high"), self.tau, strict=True)),
