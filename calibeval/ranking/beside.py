@@ -26,8 +26,9 @@ def means_beside(tables: Tables, metrics: tuple[str, ...]) -> dict[str, Array]:
         if held and name not in metrics and not differing(tables.sources, (name,)):
             scores = make_scores(tables, (name,), choose_directions((name,), {}))
             values, there = scores.values[:, 0], (scores.states[:, 0] == OK).all(axis=1)
-            groups = [scores.groups[i] for i in np.flatnonzero(there)] if scores.groups else None
-            if there.any():
+            units = np.flatnonzero(there)
+            groups = [f"{scores.units[i].dataset}/{scores.groups[i]}" for i in units] if scores.groups else None
+            if units.size:
                 found[name] = np.array([group_means(column, groups).mean() for column in values[there].T])
     return found
 
