@@ -140,7 +140,8 @@ def repeated_patients(cases: Iterable[str]) -> str:
 def ungrouped_note(cases: Iterable[str]) -> str:
     """What is to be said where cases that may not be independent are counted one by one; empty without a sign of it."""
     doubt = repeated_patients(cases)
-    return f"{doubt} Each counts as independent: say --group-by patient, or none where that is so." if doubt else ""
+    advice = "Each counts as independent: say --group-by patient when scoring, or none where that is so."
+    return f"{doubt} {advice}" if doubt else ""
 
 
 _SAY_WHICH = (

@@ -263,9 +263,9 @@ def _decide(scores: ScoreTable, subject: str, inputs: _Inputs, policy: Policy) -
     from calibeval.gates.baseline import compare
     from calibeval.gates.evaluate import evaluate_gates
     from calibeval.gates.report import Report
-    from calibeval.gates.scores import load_baseline
+    from calibeval.gates.scores import load_baseline, ungrouped
 
-    outcomes, notes = evaluate_gates(scores, policy), scores.notes
+    outcomes, notes = evaluate_gates(scores, policy), (*scores.notes, *ungrouped(scores))
     if inputs.baseline is not None:
         baseline = load_baseline(inputs.baseline, policy.method)
         subject += f", baseline {inputs.baseline}"

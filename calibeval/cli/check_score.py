@@ -41,7 +41,8 @@ def score_for_gates(job: ScoreJob, *, workers: int | None, table: Path | None, q
     (scored,) = score_and_write(job, tables, workers=workers, quiet=quiet)
     if not scored.scored:
         raise UsageError("No case could be scored, so no gate can be decided.")
-    return scores_of_rows(scored.method if table is None else str(table), scored.signature, scored.rows)
+    name = scored.method if table is None else str(table)
+    return scores_of_rows(name, scored.signature, scored.rows)._replace(command=job.command)
 
 
 def one_method(pairings: Mapping[str, Any], method: str, predictions: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ metric passes when the upper end of a one-sided interval of the mean worsening l
 model that is truly worse by the margin passes with the probability alpha, however few the cases. This is a test of
 non-inferiority: too few cases for the margin fail it, they do not pass unseen.
 
+Where the tables have groups, as patients of several images, the mean is over groups of the mean within each.
+
 The interval is the one of `metrics.intervals`, which allows for skewness: most cases hardly change and a few become
 much worse.
 """
@@ -13,6 +15,7 @@ much worse.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +36,6 @@ from calibeval.gates.scores import (
 from calibeval.metrics import METRICS
 from calibeval.metrics.intervals import LEAST, mean_upper_bound
 from calibeval.table import MEAN
-from calibeval.wording import count_of
 
 Values = NDArray[np.float64]
 
@@ -71,17 +73,18 @@ def _compare_metric(scores: ScoreTable, baseline: ScoreTable, margin: Margin, po
                 f"{scores.name} and {baseline.name} were scored by different protocols: {differing}. Score both with "
                 "the same options."
             )
-        cases, after, before, notes = _paired(scores, baseline, margin, policy)
+        kept, before, notes = _paired(scores, baseline, margin, policy)
     except TableError as error:
         return Outcome(name, "baseline", "error", str(error))
-    worse = worsening(margin.metric, after, before)
-    mean, limit = float(worse.mean()), min(mean_upper_bound(worse, policy.alpha), _span(margin.metric))
+    worse = worsening(margin.metric, kept.values, before)
+    mean = float(kept.means(worse).mean())
+    limit = min(mean_upper_bound(worse, policy.alpha, kept.groups), _span(margin.metric))
     passed = limit <= margin.margin
-    chance, needed = power(worse, margin.margin, policy.alpha, _span(margin.metric))
+    chance, needed = power(worse, margin.margin, policy.alpha, _span(margin.metric), kept.groups)
     described = _describe(mean, limit, margin.margin, policy.alpha, passed=passed)
-    message = "; ".join((described, count_of(worse.size, "case"), show_power(chance, needed), *notes))
+    message = "; ".join((described, kept.counted(), show_power(chance, needed, kept.units), *notes))
     order = [int(i) for i in np.argsort(-worse, kind="stable")[:LISTED] if worse[i] > 0]
-    worst = tuple(CaseValue(show_case(cases[i], scores), float(after[i]), float(before[i])) for i in order)
+    worst = tuple(CaseValue(show_case(kept.cases[i], scores), float(kept.values[i]), float(before[i])) for i in order)
     return Outcome(name, "baseline", "passed" if passed else "failed", message, mean, limit, worst, chance)
 
 
@@ -96,8 +99,8 @@ def _describe(mean: float, limit: float, margin: float, alpha: float, *, passed:
 
 def _paired(
     scores: ScoreTable, baseline: ScoreTable, margin: Margin, policy: Policy
-) -> tuple[list[CaseKey], Values, Values, list[str]]:
-    """The cases that have a value in both tables, their values, and notes on those left out.
+) -> tuple[CaseNumbers, Values, list[str]]:
+    """The numbers of the cases that have a value in both tables, those of the baseline, and notes on those left out.
 
     A case that was not scored is left out; whether that may be is another gate's question. A case that has lost its
     value for another reason cannot be, nor a mean that has lost a class: leaving out a missed organ would hide what is
@@ -107,18 +110,37 @@ def _paired(
     old = case_numbers(baseline, margin.metric, margin.class_name)
     _refuse_other_cases(scores, baseline, new.cases, old.cases)
     row = {case: i for i, case in enumerate(old.cases)}
-    before = old.values[[row[case] for case in new.cases]]
+    there = [row[case] for case in new.cases]
+    before = old.values[there]
+    groups = _shared_groups(new, old.groups and tuple(old.groups[i] for i in there))
     both = ~np.isnan(new.values) & ~np.isnan(before)
     _refuse_lost_values(scores, baseline, margin, new, before)
-    needed = max(LEAST, policy.min_cases)
-    if both.sum() < (needed if margin.margin < _span(margin.metric) else max(1, policy.min_cases)):
-        raise TableError(
-            f"Only {count_of(int(both.sum()), 'case')} with a value in both tables; the comparison needs {needed}."
-        )
+    kept = CaseNumbers(
+        tuple(compress(new.cases, both)), new.values[both], tuple(compress(new.statuses, both)),
+        groups and tuple(compress(groups, both)),
+    )  # fmt: skip
+    least = LEAST if margin.margin < _span(margin.metric) else 1
+    if both.sum() < policy.min_cases or kept.means(kept.values).size < least:
+        needed = max(LEAST, policy.min_cases) if groups is None else f"{LEAST} groups and {policy.min_cases} cases"
+        raise TableError(f"Only {kept.counted()} with a value in both tables; the comparison needs {needed}.")
     if not (np.isfinite(new.values[both]).all() and np.isfinite(before[both]).all()):
         raise TableError(f"{margin.metric} is infinite in some case, so that no mean says anything. Use --empty worst.")
-    cases = [case for case, kept in zip(new.cases, both, strict=True) if kept]
-    return cases, new.values[both], before[both], _notes(new, int((~both).sum()))
+    return kept, before[both], _notes(new, int((~both).sum()))
+
+
+def _shared_groups(new: CaseNumbers, before: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The groups of whichever table says some.
+
+    Raises:
+        TableError: the tables contradict each other.
+    """
+    if new.groups and before and new.groups != before:
+        case, *of = next(each for each in zip(new.cases, new.groups, before, strict=True) if each[1] != each[2])
+        raise TableError(
+            f"The tables put the case {case[1]} into different groups ({' against '.join(of)}). Score both with the "
+            "same --group-by."
+        )
+    return new.groups or before
 
 
 def _refuse_lost_values(

@@ -1,8 +1,9 @@
 """Deciding gates on a results table.
 
-An aggregate is over the cases that have a value; the others are counted beside it. Cases that are missing or failed
-have none anywhere: whether they may be is asked by `n_missing` and `n_failed`, and when no gate asks, a table with
-such cases does not pass.
+An aggregate is over the cases that have a value; the others are counted beside it. A mean is over groups, where the
+table has them, of the mean within each; medians, percentiles, extremes, counts and `min_cases` stay with cases. Cases
+that are missing or failed have no value anywhere: whether they may be is asked by `n_missing` and `n_failed`, and when
+no gate asks, a table with such cases does not pass.
 """
 
 from __future__ import annotations
@@ -99,11 +100,13 @@ def _decide_value(gate: Gate, scores: ScoreTable, policy: Policy) -> Outcome:
         pooled = pooled_number(scores, gate.metric, gate.class_name)
         value = abs(pooled) if gate.absolute else pooled
     else:
-        value, worst = _reduce(gate, defined), _worst_cases(gate, scores, numbers, values)
+        units = numbers.means(values) if gate.aggregate == "mean" else defined
+        value, worst = _reduce(gate, units), _worst_cases(gate, scores, numbers, values)
     if np.isnan(value):
         raise TableError(f"{gate.aggregate} of {gate.metric} is not a number.")
+    counted = numbers.counted() if gate.aggregate == "mean" else count_of(defined.size, "case")
     quantity = " ".join(filter(None, (show_number(value, gate), _unit(gate, scores))))
-    message = "; ".join(filter(None, (f"{quantity}, {count_of(defined.size, 'case')}", left_out, _wrong_way(gate))))
+    message = "; ".join(filter(None, (f"{quantity}, {counted}", left_out, _wrong_way(gate))))
     return _outcome(gate, value, message, worst)
 
 
@@ -126,7 +129,7 @@ def _unit(gate: Gate, scores: ScoreTable) -> str:
 
 
 def _reduce(gate: Gate, values: Values) -> float:
-    """Aggregate over cases; percentiles and the median interpolate linearly, and are infinite towards infinity."""
+    """Aggregate; percentiles and the median interpolate linearly, and are infinite towards infinity."""
     percent = 50.0 if gate.aggregate == "median" else gate.percent
     if percent is not None:
         return _percentile(values, percent)

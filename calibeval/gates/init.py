@@ -2,8 +2,8 @@
 
 How far its bounds lie from today's values says `bounds`. A file that fails whenever anything moves is soon switched
 off: only the primary metrics fail, one for each of three questions; the others, each class, and the tail over cases
-warn. All that is a start, not a law: the comments give today's value and its 95% interval over cases, so that a reader
-can judge each bound. The file passes on the tables that it was written from.
+warn. All that is a start, not a law: the comments give today's value and its 95% interval over cases or groups, so that
+a reader can judge each bound. The file passes on the tables that it was written from.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _gate(runs: Runs, metric: Metric, aggregate: str, class_name: str = "") -> s
     absolute, higher = metric.better == "zero", metric.better == "higher"
     what = f"{aggregate}(|{name}|)" if absolute else f"{aggregate}({name})"
     try:
-        values = [_values(run, metric, class_name) for run in runs.tables]
+        values = [_values(run, metric, class_name, aggregate) for run in runs.tables]
     except TableError as error:
         return f"# {what}: {error}"
     numbers = np.array([_reduce(of_run, aggregate) for of_run in values])
@@ -141,26 +141,28 @@ def _gate(runs: Runs, metric: Metric, aggregate: str, class_name: str = "") -> s
     if float(bound) <= metric.low if higher else float(bound) >= metric.high:  # a gate that every table passes is none
         return f"# {what}: {today:.4g} today, about as bad as can be, so that no bound would say anything"
     gate = json.dumps(f"{what} {'>=' if higher else '<='} {bound}", ensure_ascii=False)
+    units = "groups" if aggregate == "mean" and (runs.tables[0].frame["group"] != "").any() else "cases"
     if len(values) > 1:
-        return f"{gate},  # mean over runs {today:.4g}, sd {numbers.std(ddof=1):.2g}; {values[0].size} cases"
+        return f"{gate},  # mean over runs {today:.4g}, sd {numbers.std(ddof=1):.2g}; {values[0].size} {units}"
     low, high = mean_interval(values[0], limits=(0.0 if absolute else metric.low, metric.high))
     interval = f", 95% interval {low:.4g} to {high:.4g}" if aggregate == "mean" and not math.isnan(low) else ""
-    return f"{gate},  # today {today:.4g}{interval}, {values[0].size} cases"
+    return f"{gate},  # today {today:.4g}{interval}, {values[0].size} {units}"
 
 
-def _values(run: ScoreTable, metric: Metric, class_name: str = "") -> Values:
-    """A metric of the cases that have one; absolute values where it should be near 0.
+def _values(run: ScoreTable, metric: Metric, class_name: str = "", aggregate: str = "mean") -> Values:
+    """A metric of the cases that have one, for a mean of their groups; absolute values where it should be near 0.
 
     Raises:
         TableError: there is no finite one.
     """
-    values = case_numbers(run, metric.name, class_name or overall_class(metric.name)).values
-    values = values[~np.isnan(values)]
+    numbers = case_numbers(run, metric.name, class_name or overall_class(metric.name))
+    every = np.abs(numbers.values) if metric.better == "zero" else numbers.values
+    values = numbers.means(every) if aggregate == "mean" else every[~np.isnan(every)]
     if not values.size:
         raise TableError("no case has a value today")
     if not np.isfinite(values).all():
         raise TableError("infinite in some case today")
-    return np.abs(values) if metric.better == "zero" else values
+    return values
 
 
 def _reduce(values: Values, aggregate: str) -> float:

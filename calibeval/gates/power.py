@@ -50,12 +50,12 @@ def power(
     return chance(means.size), _fewest(chance, means.size)
 
 
-def show_power(chance: float, needed: int) -> str:
-    """What `power` gives, in words."""
+def show_power(chance: float, needed: int, units: str = "cases") -> str:
+    """What `power` gives, in words; `units` are what was counted."""
     text = f"power {math.floor(100 * chance + 1e-9)}%"
     if chance >= ENOUGH:
         return text
-    return f"{text} ({ENOUGH:.0%} takes {needed or f'more than {_MOST}'} cases)"
+    return f"{text} ({ENOUGH:.0%} takes {needed or f'more than {_MOST}'} {units})"
 
 
 def _fewest(chance: Callable[[int], float], n: int) -> int:

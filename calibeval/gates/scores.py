@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.case_table import ungrouped_note
 from calibeval.errors import TableError, UsageError
 from calibeval.foreign import read_scores
 from calibeval.gates.policy import COUNTS
 from calibeval.metrics import METRICS
+from calibeval.metrics.intervals import group_means
 from calibeval.ranges import in_range
+from calibeval.scoring.options import options_of_command
 from calibeval.signature import Signature
 from calibeval.table import ALL, MEAN, POOLED, Row, overall_class, to_frame
+from calibeval.wording import count_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,17 +53,33 @@ class ScoreTable(NamedTuple):
 
 
 class CaseNumbers(NamedTuple):
-    """A metric of one class, case by case; the three have equal lengths.
+    """A metric of one class, case by case; all have equal lengths.
 
     Attributes:
         cases: (data set, case).
         values: NaN where undefined.
         statuses: of the rows.
+        groups: which group, within its data set, a case belongs to; None where each stands for itself.
     """
 
     cases: tuple[CaseKey, ...]
     values: NDArray[np.float64]
     statuses: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+
+    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of the cases, or the means of the groups, without those that have none."""
+        return group_means(values, self.groups)
+
+    @property
+    def units(self) -> str:
+        """What means are over."""
+        return "cases" if self.groups is None else "groups"
+
+    def counted(self) -> str:
+        """How many cases, or groups of how many cases, have a value."""
+        cases = count_of(int((~np.isnan(self.values)).sum()), "case")
+        return cases if self.groups is None else f"{count_of(self.means(self.values).size, 'group')} of {cases}"
 
     def left_out(self) -> str:
         """How many cases have no value, and why; empty when all have one."""
@@ -131,7 +151,17 @@ def case_numbers(scores: ScoreTable, metric: str, class_name: str) -> CaseNumber
     if len(set(cases)) < len(cases):
         twice = next(case for case in cases if cases.count(case) > 1)
         raise TableError(f"{scores.name} holds {metric} of the case {twice[1]} twice.")
-    return CaseNumbers(cases, rows["value"].to_numpy(dtype=np.float64), tuple(rows["status"]))
+    groups = tuple(f"{dataset}/{group or case}" for (dataset, case), group in zip(cases, rows["group"], strict=True))
+    values, grouped = rows["value"].to_numpy(dtype=np.float64), (rows["group"] != "").any()
+    return CaseNumbers(cases, values, tuple(rows["status"]), groups if grouped else None)
+
+
+def ungrouped(scores: ScoreTable) -> tuple[str, ...]:
+    """A note where cases look like images of patients and neither groups nor the table's command say what they are."""
+    frame = scores.frame
+    if (frame["group"] != "").any() or "group_by" in options_of_command(scores.command):
+        return ()
+    return tuple(filter(None, (ungrouped_note(frame.loc[frame["case"] != POOLED, "case"]),)))
 
 
 def classes_left_out(scores: ScoreTable, metric: str) -> dict[CaseKey, dict[str, str]]:

@@ -49,7 +49,7 @@ def test_names_of_patients_are_asked_about_once_until_the_option_says(data, cli)
     said = "The 10 cases look like images of 5 patients (patient1_ED, patient1_ES)."
     outcome = cli("score", *data)
     assert outcome.err.count(said) == 1
-    assert "--group-by patient, or none" in outcome.err
+    assert "--group-by patient when scoring, or none" in outcome.err
     assert "group" not in Path("results/preds.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert cli("score", *data, "--group-by", "none", "-o", "none.csv").err == ""
     assert cli("score", *data, "--quiet").err == ""
