@@ -17,6 +17,7 @@ from calibeval.confidence import find_confidence
 from calibeval.escape import finite
 from calibeval.metrics import PAPER, cautions
 from calibeval.metrics.calibration_test import CalibrationTest, calibration_test
+from calibeval.metrics.debiased import debiased_error
 from calibeval.metrics.intervals import LEAST
 from calibeval.summary import SummaryRow, counted, direction, summarise
 from calibeval.summary import as_json as summary_json
@@ -198,6 +199,7 @@ def _method_json(method: MethodScore, table: Path, protocol: Protocol) -> dict[s
             for row, (low, high) in zip(summary_json(rows), ends, strict=True)
         ],
         "calibration_test": calibration_test(method.bins, protocol, method.groups)._asdict(),
+        "dCE": finite(debiased_error(method.bins, protocol, method.groups)),
         "confidence": confidence and finite(confidence._asdict()),
         "errors": method.errors,
         "notes": method.notes,
