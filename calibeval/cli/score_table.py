@@ -42,8 +42,8 @@ def print_scores(
     console = console or make_console()
     width = console.width if console.is_terminal else _PIPE_WIDTH
     rows = [row for method in scores for row in summarise(method.rows)]
-    for table in _tables(rows, width):
-        console.print(table)
+    for number, table in enumerate(_tables(rows, width)):
+        console.print(*[""] * bool(number), table, sep="\n")
     for line in _count_lines(rows):
         console.print(_wrapped(line, width))
     for line in _word_lines(scores, protocol, width):
