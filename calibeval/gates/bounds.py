@@ -4,15 +4,16 @@ From one run nothing tells how much a second one differs: a bound is today's num
 distance to perfect. From R runs (seeds) of one model on the same cases, with the standard deviation s over their
 numbers, it is the mean over runs made worse by t s sqrt(1 + 1/R), the prediction bound of one more run where runs are
 normal; a margin is t s sqrt(2) + r, for the difference of two runs, r being the largest distance from a mean worsening
-to its upper bound among the given runs. t is Student's quantile with R - 1 degrees of freedom at 1 - .05 / K, K the
-number of bounds and margins that can fail (Bonferroni), so that all hold together with 95% at least. No bound or margin
-is nearer than .005, .1 mm or .1 mL, nor so near that one of the given runs would fail it.
+to its upper bound in any pair of the given runs. t is Student's quantile with R - 1 degrees of freedom at 1 - .05 / K,
+K the number of bounds and margins that can fail (Bonferroni), so that all hold together with 95% at least. No bound or
+margin is nearer than .005, .1 mm or .1 mL, nor so near that one of the given runs would fail it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -97,14 +98,18 @@ def margin_of(numbers: Values, metric: Metric, runs: Runs) -> float:
     if numbers.size == 1:
         return slack(numbers, metric, runs)
     policy = Policy(margins=(Margin(metric.name, overall_class(metric.name), 0.0),))
-    first, *others = runs.tables
-    outcomes = [outcome for other in others for outcome in compare(other, first, policy)]
+    outcomes = [outcome for pair in permutations(runs.tables, 2) for outcome in compare(*pair, policy)]
     for outcome in outcomes:
         if outcome.status == "error":
             raise TableError(outcome.message)
-    reach = max(outcome.limit - outcome.value for outcome in outcomes)
+    return widest(numbers, [(outcome.value, outcome.limit) for outcome in outcomes], metric, runs)
+
+
+def widest(numbers: Values, found: Sequence[tuple[float, float]], metric: Metric, runs: Runs) -> float:
+    """The margin of several runs, from the means and upper bounds that were found between them."""
+    reach = max(limit - mean for mean, limit in found)
     predicted = runs.quantile() * float(numbers.std(ddof=1)) * math.sqrt(2) + reach
-    return max(_least(metric), predicted, *(outcome.limit for outcome in outcomes))
+    return max(_least(metric), predicted, *(limit for _, limit in found))
 
 
 def rounded(number: float, distance: float, *, up: bool) -> str:

@@ -99,7 +99,7 @@ def _how(runs: Runs) -> Iterator[str]:
     yield f"# Each bound is the mean over {n} runs, made worse by {t} sqrt(1 + 1/{n}) standard deviations of a run,"
     yield f"# {least}"
     yield "# A model that has not changed, trained anew and scored on the same cases, passes all of `fail` and"
-    yield f"# [margins] together with {1 - JOINT:.0%}."
+    yield f"# [margins] together with {1 - JOINT:.0%}, as far as runs differ normally."
 
 
 def _count_gates(runs: Runs, counts: Sequence[str]) -> Iterator[str]:

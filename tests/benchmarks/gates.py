@@ -9,8 +9,8 @@ the true probabilities with smooth noise on the logits, drawn anew for each run 
 for each run; a comparison draws its cases from the pool. The margins are those that `check --init` drafts from
 the first run; a comparison against a margin that equals the true worsening should pass at the level.
 
-`python -m tests.benchmarks.gates joint`: a file drafted from one to ten runs of a model, and a further run of the same
-model, checked by the whole file, the first run being its baseline. A run has ten metrics of 20 cases; its seed moves
+`python -m tests.benchmarks.gates joint`: what `check --init` drafts from one to ten runs of a model, but for rounding,
+and a further run of the same model, the first run being its baseline. A run has ten metrics of 20 cases; its seed moves
 each mean by so many parts of the distance to perfect (standard deviation), and each case by twice as much. `ten bounds`
 fails where the mean of any metric breaks its bound, as if none of them only warned.
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import stdtrit
 
 from calibeval import make_protocol, score_case
-from calibeval.gates.baseline import compare, worsening
-from calibeval.gates.evaluate import evaluate_gates
+from calibeval.gates.baseline import worsening
+from calibeval.gates.bounds import gather_runs, slack, widest
 from calibeval.gates.init import draft
 from calibeval.gates.policy import make_policy
 from calibeval.gates.power import power
@@ -130,25 +131,34 @@ def simulate_joint(comparisons: int) -> None:
 
 def _joint_failures(random: Random, n: int, shift: float, change: Callable[[Random, int], Values]) -> Values:
     """Whether a further run fails any of all bounds, of those that fail, of the margins, and of the last two."""
-    cases = {name: 1 + 0.3 * random.standard_normal(JOINT_CASES) for name in JOINT_METRICS}
-    first, *also, further = (_simulated_run(random, cases, shift, change) for _ in range(n + 1))
-    policy = make_policy(tomllib.loads(draft(first, also)), "")
-    statuses = [outcome.status for outcome in evaluate_gates(further, policy)]
-    means = [status for gate, status in zip(policy.gates, statuses, strict=False) if gate.aggregate == "mean"]
-    bounds = "failed" in statuses
-    margins = any(outcome.status == "failed" for outcome in compare(further, first, policy))
-    return np.array([bounds or "warned" in means, bounds, margins, bounds or margins], dtype=np.float64)
+    table = scores_of_rows("t.csv", make_protocol().signature, [Row("m", "A", "c", "mean", "DSC", 1.0, "")])
+    runs = gather_runs(table, (table,) * (n - 1), tuple(JOINT_METRICS))
+    bounds, margins = {}, {}
+    for name in JOINT_METRICS:
+        cases = 1 + 0.3 * random.standard_normal(JOINT_CASES)
+        first, *also, further = (_simulated_run(random, name, cases, shift, change) for _ in range(n + 1))
+        numbers = np.array([first.mean(), *(run.mean() for run in also)])
+        worse = worsening(name, np.array([further.mean()]), np.array([numbers.mean()]))[0]
+        bounds[name] = worse > slack(numbers, METRICS[name], runs)
+        found = [_between(name, *pair) for pair in permutations((first, *also), 2)]
+        margin = widest(numbers, found, METRICS[name], runs) if also else slack(numbers, METRICS[name], runs)
+        margins[name] = _between(name, further, first)[1] > margin
+    shown = [any(bounds.values()), any(bounds[name] for name in runs.primary), any(margins[n] for n in runs.primary)]
+    return np.array([*shown, shown[1] or shown[2]], dtype=np.float64)
 
 
 def _simulated_run(
-    random: Random, cases: dict[str, Values], shift: float, change: Callable[[Random, int], Values]
-) -> ScoreTable:
-    rows = []
-    for name, distance in JOINT_METRICS.items():
-        worse = cases[name] + shift * (random.standard_normal() + 2 * change(random, JOINT_CASES))
-        values = 1 - distance * worse if METRICS[name].better == "higher" else distance * worse
-        rows += [Row("m", "A", f"c{i}", overall_class(name), name, value, "") for i, value in enumerate(values)]
-    return scores_of_rows("t.csv", make_protocol().signature, rows)
+    random: Random, name: str, cases: Values, shift: float, change: Callable[[Random, int], Values]
+) -> Values:
+    worse = cases + shift * (random.standard_normal() + 2 * change(random, JOINT_CASES))
+    distances: Values = JOINT_METRICS[name] * worse
+    return 1 - distances if METRICS[name].better == "higher" else distances
+
+
+def _between(name: str, after: Values, before: Values) -> tuple[float, float]:
+    """Mean worsening and its upper bound."""
+    worse = worsening(name, after, before)
+    return float(worse.mean()), mean_upper_bound(worse, ALPHA)
 
 
 def _score_pool(pool: int) -> dict[str, ScoreTable]:
