@@ -26,7 +26,8 @@ def draw(random: np.random.Generator) -> NDArray[np.float64]:
     """Values (images, methods) with mean 0 and variance 1."""
     shared = np.sqrt(CORRELATION) * random.standard_normal((PATIENTS, 1, METHODS))
     own = np.sqrt(1 - CORRELATION) * random.standard_normal((PATIENTS, IMAGES, METHODS))
-    return (shared + own).reshape(-1, METHODS)
+    values: NDArray[np.float64] = (shared + own).reshape(-1, METHODS)
+    return values
 
 
 def outcomes(values: NDArray[np.float64], groups: Sequence[str] | None, seed: int) -> list[bool]:
