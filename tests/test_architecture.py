@@ -16,8 +16,7 @@ PACKAGE = ROOT / "calibeval"
 # From the top of the house to the bottom; a module imports only from its own floor and below.
 FLOORS = (
     ("cli", "__main__"),
-    ("calibrate",),
-    ("ranking", "gates", "report", "train"),
+    ("calibrate", "ranking", "gates", "report", "train"),
     ("score",),
     ("scoring",),
     ("confidence",),

@@ -1,15 +1,15 @@
 """A fitted calibrator, and its file: readable JSON, exact to load, nothing in it is run.
 
-`calibrator.json` holds the method, its parameters by problem, the classes, the clip of logarithms, what it was fitted
-on (case ids with the SHA-256 of their predictions, so that scoring the same cases is noticed), and how sure the
-parameters are. Numbers are written in the shortest form that reads back to the same float64.
+`calibrator.json` (`CALIBRATOR_FILE`) holds the method, its parameters by problem, the classes, the clip of logarithms,
+what it was fitted on (case ids with the SHA-256 of their predictions, so that scoring the same cases is noticed), and
+how sure the parameters are. Numbers are written in the shortest form that reads back to the same float64.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval._version import __version__
-from calibeval.calibrate.methods import METHODS, Parameters, find_method
-from calibeval.calibrate.sources import calibrated_planes, calibrated_regions
-from calibeval.errors import InputError, ProbabilityError
+from calibeval.calibrate.methods import METHODS, Parameters, check_methods
+from calibeval.calibrate.sources import calibrated_planes
+from calibeval.errors import InputError, ProbabilityError, UsageError
 from calibeval.files import write_text
 from calibeval.planes import PlaneSource
 
-FILE_NAME = "calibrator.json"
 CONFORMAL = "conformal"  # its parameters are an outer and an inner threshold by class; it gives masks
 _FORMAT = 1
 
@@ -67,19 +66,43 @@ class Calibrator:
         """
         return METHODS[self.method].apply(np.asarray(p, np.float64), self.parameters[problem], self.clip)
 
+    def of_planes(self, p: Array) -> Array:
+        """Give new probabilities of planes (C, n): of all classes, or of each region by itself."""
+        if self.of_regions:
+            return np.stack([self.of_region(c, plane) for c, plane in enumerate(p)])
+        return self.apply(p.T).T
+
+    def of_region(self, c: int, p: Array) -> Array:
+        """Give new probabilities (n,) of one region by its place."""
+        inside = np.asarray(p, np.float64)
+        return self.apply(np.stack([1 - inside, inside], axis=1), self.classes[c])[:, 1]
+
     def planes(self, source: PlaneSource, *, sigmoid: bool) -> PlaneSource:
         """Planes of new probabilities.
 
         Raises:
             ProbabilityError: the planes are not those that it was fitted on.
         """
-        if sigmoid != self.of_regions or source.classes != len(self.classes):
-            found = f"{source.classes} {'regions' if sigmoid else 'classes'}"
-            wanted = f"{len(self.classes)} {'regions' if self.of_regions else 'classes'}: {', '.join(self.classes)}"
-            raise ProbabilityError(f"holds {found}, and the calibrator was fitted on {wanted}")
+        check_planes(self, source.classes, sigmoid=sigmoid)
         if sigmoid:
-            return calibrated_regions(source, lambda c, p: self.apply(p, self.classes[c]))
-        return calibrated_planes(source, self.apply)
+            wide = replace(source, dtype=np.dtype(np.float64))
+            return wide.map(lambda values, c, _start: self.of_region(c, values))
+        return calibrated_planes(source, self.of_planes)
+
+
+def check_planes(calibrator: Calibrator, planes: int, *, sigmoid: bool) -> None:
+    """Refuse planes that a calibrator was not fitted on.
+
+    Raises:
+        UsageError: the calibrator gives masks.
+        ProbabilityError: another number, or regions for classes.
+    """
+    if calibrator.method == CONFORMAL:
+        raise UsageError("A conformal calibrator gives masks, no probabilities. `calibrate apply` writes them.")
+    if sigmoid != calibrator.of_regions or planes != len(calibrator.classes):
+        kinds = ("classes", "regions")
+        wanted = f"{len(calibrator.classes)} {kinds[calibrator.of_regions]}: {', '.join(calibrator.classes)}"
+        raise ProbabilityError(f"holds {planes} {kinds[sigmoid]}, and the calibrator was fitted on {wanted}")
 
 
 def write_calibrator(path: Path, calibrator: Calibrator) -> None:
@@ -105,7 +128,7 @@ def read_calibrator(path: Path) -> Calibrator:
         raise InputError(path, f"is no calibrator: expected 'format' {_FORMAT}, as `calibeval calibrate fit` writes.")
     try:
         if content["method"] != CONFORMAL:
-            find_method(content["method"])
+            check_methods([content["method"]])
         calibrator = Calibrator(
             content["method"], tuple(content["classes"]), dict(content["parameters"]), float(content["clip"]),
             dict(content["cases"]), dict(content["fitted"]),

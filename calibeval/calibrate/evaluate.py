@@ -7,21 +7,26 @@ that was fitted on the other folds. Differences are paired by case.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from calibeval.bins import pool
 from calibeval.calibrate.calibrator import Calibrator
-from calibeval.calibrate.fitting import deal_out, fit_calibrator
+from calibeval.calibrate.fitting import deal_out, fit_calibrator, plane_names
 from calibeval.calibrate.sampling import Sample
+from calibeval.calibrate.sources import random_access
 from calibeval.errors import UsageError
 from calibeval.io.cases import Case
 from calibeval.metrics import METRICS
+from calibeval.metrics.calibration import top_bins
 from calibeval.metrics.intervals import group_means, mean_interval
+from calibeval.protocol import Protocol
 from calibeval.scoring.job import MethodScore, collect
 from calibeval.scoring.plan import ScoreJob
+from calibeval.scoring.problems import Labels
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows
 from calibeval.scoring.shards import CaseScore
@@ -75,7 +80,7 @@ class Scored(NamedTuple):
     """A case's rows and statistics, and its predicted label map."""
 
     score: CaseScore
-    predicted: dict[str, Any]
+    predicted: dict[str, Labels]
 
 
 def cross_fit(
@@ -86,6 +91,7 @@ def cross_fit(
     *,
     methods: Sequence[str],
     folds: int,
+    seed: int,
     progress: Callable[[str], None] = lambda _case: None,
 ) -> tuple[MethodScore, list[Evaluation]]:
     """Score all cases as they are, and calibrated by each method.
@@ -97,51 +103,75 @@ def cross_fit(
         groups: to whom each case belongs.
         methods: keys of `METHODS`.
         folds: number of folds of groups.
+        seed: of the folds.
         progress: called with each case's id.
 
     Raises:
         UsageError: fewer groups than folds, or what no method can be fitted on.
     """
-    names = sorted({groups[case] for case in samples})
-    if folds < 2 or len(names) < folds:
-        raise UsageError(f"--folds {folds}: expected 2 at least and {len(names)}, the number of groups, at most.")
-    fold_of = deal_out(names, folds)
-    planes = _plane_names(samples, job)
+    fold_of = _deal_cases(samples, groups, folds, seed)
+    classes = plane_names(list(samples.values()), job.scheme.names)
     fitted: dict[str, list[Calibrator]] = {method: [] for method in methods}
     for fold in range(folds):
-        train = [sample for case, sample in samples.items() if fold_of[groups[case]] != fold]
+        train = [sample for case, sample in samples.items() if fold_of[case] != fold]
         for method in methods:
-            fitted[method].append(fit_calibrator(train, groups, method, planes, {}))
-    before: dict[str, CaseScore] = {}
-    after: dict[str, dict[str, CaseScore]] = {method: {} for method in methods}
+            fitted[method].append(fit_calibrator(train, groups, method, classes))
+    found: dict[str, dict[str, CaseScore]] = {method: {} for method in (BEFORE, *methods)}
     changed = dict.fromkeys(methods, 0)
     for case_id in samples:
-        case = open_one(case_id)
+        case = _readable(open_one(case_id))
         plain = _score(case, None, job)
-        before[case_id] = plain.score
+        found[BEFORE][case_id] = plain.score
         for method in methods:
-            mended = _score(case, fitted[method][fold_of[groups[case_id]]], job)
-            after[method][case_id] = mended.score
-            changed[method] += sum(
-                int(np.count_nonzero(mask != mended.predicted[name])) for name, mask in plain.predicted.items()
-            )
+            mended = _score(case, fitted[method][fold_of[case_id]], job)
+            found[method][case_id] = mended.score
+            changed[method] += _differing(plain.predicted, mended.predicted)
         progress(case_id)
-    first = collect(job, BEFORE, before)
-    return first, [
+    before, *after = (collect(job, method, scores) for method, scores in found.items())
+    return before, [
         Evaluation(
-            method,
-            (score := collect(job, method, after[method])),
-            tuple(_changes(job.metrics, first.rows, score.rows, groups)),
-            tuple(fitted[method]),
-            changed[method],
+            score.method,
+            score,
+            tuple(_changes(job.metrics, before.rows, score.rows, groups)),
+            tuple(fitted[score.method]),
+            changed[score.method],
         )
-        for method in methods
+        for score in after
     ]
 
 
-def _plane_names(samples: Mapping[str, Sample], job: ScoreJob) -> tuple[str, ...]:
-    problems = tuple(next(iter(samples.values())).p)
-    return job.scheme.names if problems == ("",) else problems
+def reliability(score: MethodScore, protocol: Protocol) -> list[tuple[float, float, float]]:
+    """The points of a reliability diagram, over the voxels of all cases and problems: n, mean confidence, share right.
+
+    Args:
+        score: of a method.
+        protocol: its bins of ECE.
+    """
+    bins = [top_bins(statistics, protocol) for statistics in pool(score.bins.values()).values()]
+    n, confidence, right = (
+        np.sum([getattr(part, name) for part in bins], axis=0) for name in ("n", "p_sum", "positive")
+    )
+    filled = n > 0
+    points = zip(n[filled], confidence[filled] / n[filled], right[filled] / n[filled], strict=True)
+    return [(float(count), float(mean), float(share)) for count, mean, share in points]
+
+
+def _deal_cases(cases: Iterable[str], groups: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
+    """The fold of each case; those of a group stay together."""
+    names = sorted({groups[case] for case in cases})
+    if folds < 2 or len(names) < folds:
+        raise UsageError(f"--folds {folds}: expected 2 at least and {len(names)}, the number of groups, at most.")
+    fold_of = deal_out(names, folds, seed)
+    return {case: fold_of[groups[case]] for case in cases}
+
+
+def _readable(case: Case) -> Case:
+    """A case that is unpacked once, to be scored many times."""
+    return case if case.source is None else replace(case, source=random_access(case.source))
+
+
+def _differing(old: Mapping[str, Labels], new: Mapping[str, Labels]) -> int:
+    return sum(int(np.count_nonzero(mask != new[name])) for name, mask in old.items())
 
 
 def _score(case: Case, calibrator: Calibrator | None, job: ScoreJob) -> Scored:

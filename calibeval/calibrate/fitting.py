@@ -13,12 +13,13 @@ from calibeval.calibrate.methods import (
     METHODS,
     SHRINKAGE,
     Parameters,
-    find_method,
+    check_methods,
     fit_dirichlet,
     negative_log_likelihood,
 )
 from calibeval.calibrate.sampling import Pool, Sample, pool, thinned
 from calibeval.errors import UsageError
+from calibeval.scoring.problems import WHOLE
 
 _INNER_FOLDS = 3  # that choose the shrinkage
 _ENOUGH = 20_000  # voxels that choose it
@@ -32,43 +33,65 @@ Array = NDArray[np.float64]
 
 
 def fit_calibrator(
-    samples: Sequence[Sample], groups: Mapping[str, str], method: str, classes: Sequence[str], hashes: Mapping[str, str]
+    samples: Sequence[Sample],
+    groups: Mapping[str, str],
+    method: str,
+    classes: Sequence[str],
+    hashes: Mapping[str, str] | None = None,
 ) -> Calibrator:
     """Fit a method to the samples of some cases.
 
     Args:
-        samples: of the cases.
+        samples: of the cases, one at least.
         groups: to whom each case belongs.
         method: key of `METHODS`.
         classes: names of the planes.
         hashes: SHA-256 of each case's prediction, for the record.
 
     Raises:
-        UsageError: no voxel to fit on, one class alone, or probabilities that are all 0 or 1.
+        UsageError: no voxel to fit on, one class alone, probabilities that are all 0 or 1, or cases of classes beside
+            cases of regions.
     """
-    find_method(method)
-    problems = tuple(samples[0].p) if samples else ()
+    check_methods([method])
+    _refuse_mixture(samples)
     clip = _choose_clip(samples, groups)
     parameters: dict[str, Parameters] = {}
-    fitted: dict[str, Any] = {"groups": len({groups[sample.case] for sample in samples}), "likelihood": {}}
-    for problem in problems:
+    likelihood: dict[str, Any] = {}
+    for problem in samples[0].p:
         data = pool(samples, problem, groups)
         _refuse_hopeless(data, problem, classes)
         parameters[problem] = _fit(samples, groups, problem, method, clip)
         q = METHODS[method].apply(data.p, parameters[problem], clip)
-        fitted["likelihood"][problem] = {
+        likelihood[problem] = {
             "before": negative_log_likelihood(data.p, data.y, data.w, _LEAST_CLIP),
             "after": negative_log_likelihood(q, data.y, data.w, _LEAST_CLIP),
         }
-        fitted.setdefault("spread", {})[problem] = _spread(data, method, parameters[problem], clip)
-    return Calibrator(
-        method,
-        tuple(classes),
-        parameters,
-        clip,
-        {sample.case: hashes.get(sample.case, "") for sample in samples},
-        fitted,
-    )
+    cases = {sample.case: (hashes or {}).get(sample.case, "") for sample in samples}
+    fitted = {"groups": len({groups[case] for case in cases}), "likelihood": likelihood}
+    return Calibrator(method, tuple(classes), parameters, clip, cases, fitted)
+
+
+def plane_names(samples: Sequence[Sample], names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the planes: of the regions, or those of the classes."""
+    problems = tuple(samples[0].p)
+    return tuple(names) if problems == (WHOLE,) else problems
+
+
+def _refuse_mixture(samples: Sequence[Sample]) -> None:
+    """Refuse cases that hold other planes than the first one."""
+
+    def held(sample: Sample) -> dict[str, int]:
+        return {problem: p.shape[1] for problem, p in sample.p.items()}
+
+    first = samples[0]
+    if other := next((sample for sample in samples if held(sample) != held(first)), None):
+        raise UsageError(
+            f"{other.case} holds {_describe(other)}, and {first.case} {_describe(first)}: a calibrator is of one kind."
+        )
+
+
+def _describe(sample: Sample) -> str:
+    return f"{sample.p[WHOLE].shape[1]} classes" if WHOLE in sample.p else f"the regions {', '.join(sample.p)}"
 
 
 def _choose_clip(samples: Sequence[Sample], groups: Mapping[str, str]) -> float:
@@ -77,8 +100,7 @@ def _choose_clip(samples: Sequence[Sample], groups: Mapping[str, str]) -> float:
     In a quantised map a 0 says "below a step": the smallest probability that is written tells the step, but not how far
     below it zeros lie.
     """
-    problems = tuple(samples[0].p) if samples else ()
-    pools = [thinned(pool(samples, problem, groups), _ENOUGH) for problem in problems]
+    pools = [thinned(pool(samples, problem, groups), _ENOUGH) for problem in samples[0].p]
     if not any((data.p == 0).any() for data in pools):
         return _LEAST_CLIP
     smallest = min(float(data.p[data.p > 0].min(initial=1.0)) for data in pools)
@@ -96,8 +118,6 @@ def _choose_clip(samples: Sequence[Sample], groups: Mapping[str, str]) -> float:
 
 def _refuse_hopeless(data: Pool, problem: str, classes: Sequence[str]) -> None:
     where = f" of {problem}" if problem else ""
-    if not len(data.y):
-        raise UsageError(f"No voxel{where} to fit on: every foreground probability is below .001. Try --domain all.")
     present = np.unique(data.y)
     if present.size == 1:
         name = problem or classes[int(present[0])]
@@ -118,7 +138,7 @@ def _fit(samples: Sequence[Sample], groups: Mapping[str, str], problem: str, met
 
 def _choose_shrinkage(samples: Sequence[Sample], groups: Mapping[str, str], problem: str, clip: float) -> float:
     """The penalty whose calibrators have the best likelihood on groups that they were not fitted on."""
-    fold_of = deal_out(sorted({groups[sample.case] for sample in samples}), _INNER_FOLDS)
+    fold_of = deal_out(sorted({groups[sample.case] for sample in samples}), _INNER_FOLDS, _SEED)
     if len(set(fold_of.values())) < 2:
         return SHRINKAGE[len(SHRINKAGE) // 2]
     losses = np.zeros(len(SHRINKAGE))
@@ -134,28 +154,33 @@ def _choose_shrinkage(samples: Sequence[Sample], groups: Mapping[str, str], prob
     return SHRINKAGE[int(losses.argmin())]
 
 
-def deal_out(groups: Sequence[str], folds: int, seed: int = _SEED) -> dict[str, int]:
+def deal_out(groups: Sequence[str], folds: int, seed: int) -> dict[str, int]:
     """Groups shuffled by a seed and dealt out in turn."""
     order = np.random.default_rng(seed).permutation(len(groups))
     return {groups[position]: rank % folds for rank, position in enumerate(order)}
 
 
-def _spread(data: Pool, method: str, parameters: Parameters, clip: float) -> float | None:
-    """Standard deviation of the parameters over draws of voxels, the largest one; None where they have no numbers.
+def spread(samples: Sequence[Sample], groups: Mapping[str, str], calibrator: Calibrator) -> dict[str, float | None]:
+    """Standard deviation over draws of voxels of the least sure parameter, by problem.
 
     Parameters fitted on random halves of the voxels deviate from those of all by as much as all deviate from an
-    endless sample.
+    endless sample. None where there are no such parameters: curves with corners of their own, or shrunk ones.
     """
-    whole = _numbers(parameters)
-    if whole is None or method == "dirichlet":
+    return {problem: _spread(pool(samples, problem, groups), calibrator, problem) for problem in calibrator.parameters}
+
+
+def _spread(data: Pool, calibrator: Calibrator, problem: str) -> float | None:
+    whole = _numbers(calibrator.parameters[problem])
+    if whole is None or calibrator.method == "dirichlet":
         return None
     random = np.random.default_rng(_SEED)
     deviations = []
     for _ in range(_HALVES):
         kept = random.random(len(data.y)) < 0.5
-        half = _numbers(METHODS[method].fit(data.p[kept], data.y[kept], data.w[kept], clip))
-        deviations.append(np.abs(half - whole) if half is not None and half.shape == whole.shape else np.zeros(1))
-    return float(np.sqrt(np.mean([deviation.max() ** 2 for deviation in deviations])))
+        fitted = METHODS[calibrator.method].fit(data.p[kept], data.y[kept], data.w[kept], calibrator.clip)
+        half = _numbers(fitted)
+        deviations.append(np.inf if half is None else np.abs(half - whole).max())
+    return float(np.sqrt(np.mean(np.square(deviations))))
 
 
 def _numbers(parameters: Parameters) -> Array | None:

@@ -13,7 +13,7 @@ diagonal); Kull et al., 10.1214/17-EJS1338SI (beta); Zadrozny and Elkan, 10.1145
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from calibeval.errors import UsageError
 
 Array = NDArray[np.float64]
 Parameters = dict[str, Any]
-SHRINKAGE = (1e-4, 1e-3, 1e-2, 1e-1)  # weights of the penalty that are tried for `dirichlet`
+SHRINKAGE = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # weights of the penalty that are tried for `dirichlet`
 _STEEPEST = 100.0  # largest 1 / T that is looked at, and its inverse
 
 
@@ -99,10 +99,10 @@ def _fit_linear(
     classes, weights = p.shape[1], (w / w.sum())[:, None]
     z = np.column_stack([_logs(p, clip), np.ones(len(p))])  # the last column carries the offsets
     target = np.eye(classes)[y]
-    off = np.append(~np.eye(classes, dtype=bool), np.ones((classes, 1), bool), axis=1)
-    free = off | ~off if full else np.append(np.eye(classes, dtype=bool), np.ones((classes, 1), bool), axis=1)
-    counts = np.append(np.full((classes, classes), classes * (classes - 1)), np.full((classes, 1), classes), axis=1)
-    penalty = np.where(off, 2 * shrinkage / counts, 0.0)
+    diagonal, column = np.eye(classes, classes + 1, dtype=bool), np.arange(classes + 1) == classes
+    free = np.ones_like(diagonal) if full else diagonal | column
+    counts = np.where(column, classes, classes * (classes - 1))
+    penalty = np.where(diagonal, 0.0, 2 * shrinkage / counts)
 
     def unpack(x: Array) -> Array:
         matrix = np.zeros(free.shape)
@@ -120,7 +120,7 @@ def _fit_linear(
         change = q * (moved - (q * moved).sum(axis=1, keepdims=True))
         return np.asarray(((change * weights).T @ z + penalty * unpack(step))[free])
 
-    start = np.append(np.eye(classes), np.zeros((classes, 1)), axis=1)[free]
+    start = diagonal[free].astype(np.float64)
     found = minimize(loss, start, jac=True, hessp=curvature, method="trust-ncg", options={"gtol": 1e-8})
     matrix = unpack(found.x)
     return matrix[:, :-1], matrix[:, -1] - matrix[:, -1].mean()  # a common offset changes nothing
@@ -245,12 +245,11 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 
 
-def find_method(name: str) -> Method:
-    """Look a method up.
+def check_methods(names: Iterable[str]) -> None:
+    """Refuse names of no method.
 
     Raises:
         UsageError: there is none of that name.
     """
-    if name not in METHODS:
-        raise UsageError(f"Unknown method {name!r}. Known: {', '.join(METHODS)}.")
-    return METHODS[name]
+    if unknown := [name for name in names if name not in METHODS]:
+        raise UsageError(f"Unknown method {unknown[0]!r}. Known: {', '.join(METHODS)}.")

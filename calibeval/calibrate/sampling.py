@@ -28,12 +28,28 @@ from calibeval.scoring.readout import read_case
 
 Domain = Literal["foreground", "all", "boundary"]
 DOMAINS = ("foreground", "all", "boundary")
-VOXELS = 5_000  # of a case; `calibrate fit` prints how little more would change
-SEED = 20240917
 _SURE = 1e-3
 BAND_MM = 5.0
 
 Array = NDArray[np.float64]
+
+
+class Draw(NamedTuple):
+    """Which voxels of a case are taken.
+
+    Attributes:
+        domain: `all`; `foreground`, where 1 - p_0 or a region's p is above .001; `boundary`, within 5 mm of the
+            boundary of the predicted mask.
+        voxels: of a case at most; `calibrate fit` prints how little more would change.
+        seed: of the draw.
+    """
+
+    domain: Domain = "all"
+    voxels: int = 5_000
+    seed: int = 20240917
+
+
+USUAL = Draw()
 
 
 class Sample(NamedTuple):
@@ -44,7 +60,7 @@ class Sample(NamedTuple):
         p: problem to probabilities (n, C).
         y: problem to class indices (n,).
         w: (n,) weights, of sum 1.
-        hard: share of the case's probabilities in the domain that are exactly 0 or 1.
+        hard: share of the domain's probabilities that are exactly 0 or 1.
     """
 
     case: str
@@ -73,7 +89,7 @@ def check_domain(name: str) -> Domain:
     return cast(Domain, name)
 
 
-def sample_case(case: Case, domain: Domain = "all", voxels: int = VOXELS, seed: int = SEED) -> Sample:
+def sample_case(case: Case, draw: Draw = USUAL) -> Sample:
     """Check a case as `score` does, then draw voxels.
 
     Raises:
@@ -86,16 +102,16 @@ def sample_case(case: Case, domain: Domain = "all", voxels: int = VOXELS, seed: 
     readout = read_case(replace(case, source=source, scheme=whole), make_protocol(), ())
     references = {name: reference.ravel() for name, (reference, _) in readout.masks.items()}
     known = next(iter(references.values())) != IGNORED
-    in_domain = known & _in_domain(case, source, readout, domain)
-    chosen, w = _draw(in_domain, _sure(case, source), voxels, np.random.default_rng([seed, *case.name.encode()]))
+    in_domain = known & _in_domain(case, source, readout, draw.domain)
+    random = np.random.default_rng([draw.seed, *case.name.encode()])
+    chosen, w = _draw(in_domain, _sure(case, source), draw.voxels, random)
     planes = np.stack([_values(source, c, chosen) for c in range(source.classes)], axis=1)
     if case.sigmoid:
         p = {name: np.stack([1 - plane, plane], axis=1) for name, plane in zip(references, planes.T, strict=True)}
     else:
         p = {WHOLE: planes}
     y = {name: reference[chosen].astype(np.intp) for name, reference in references.items()}
-    hard = float(np.mean((planes == 0) | (planes == 1))) if planes.size else 0.0
-    return Sample(case.name, p, y, w, hard)
+    return Sample(case.name, p, y, w, float(w @ ((planes == 0) | (planes == 1)).mean(axis=1)))
 
 
 def _in_domain(case: Case, source: PlaneSource, readout: Readout, domain: Domain) -> NDArray[np.bool_]:
@@ -156,8 +172,14 @@ def _values(source: PlaneSource, c: int, voxels: NDArray[np.intp]) -> Array:
 
 
 def pool(samples: Iterable[Sample], problem: str, groups: Mapping[str, str]) -> Pool:
-    """Put cases together; `groups` says to whom each case belongs."""
+    """Put cases together; `groups` says to whom each case belongs.
+
+    Raises:
+        UsageError: none of them has a voxel.
+    """
     kept = [sample for sample in samples if len(sample.y[problem])]
+    if not kept:
+        raise UsageError(f"No voxel{_of(problem)} to fit on: none is in the domain. Try --domain all.")
     sizes = Counter(groups[sample.case] for sample in kept)
     weights = [sample.w / sizes[groups[sample.case]] for sample in kept]
     return Pool(
@@ -167,9 +189,13 @@ def pool(samples: Iterable[Sample], problem: str, groups: Mapping[str, str]) -> 
     )
 
 
+def _of(problem: str) -> str:
+    return f" of {problem}" if problem else ""
+
+
 def thinned(data: Pool, most: int) -> Pool:
     """At most so many voxels, drawn by a seed."""
     if len(data.y) <= most:
         return data
-    kept = np.sort(np.random.default_rng(SEED).choice(len(data.y), most, replace=False))
+    kept = np.sort(np.random.default_rng(0).choice(len(data.y), most, replace=False))
     return Pool(data.p[kept], data.y[kept], data.w[kept])

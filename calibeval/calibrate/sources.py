@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,33 +21,30 @@ def calibrated_planes(source: PlaneSource, apply: Callable[[Array], Array]) -> P
 
     Args:
         source: planes that sum to 1.
-        apply: gives q (n, C) for p (n, C).
+        apply: gives q (C, n) for p (C, n).
     """
     read = random_access(source).read
     done = threading.local()  # the classes of a range are asked for one after the other, by one thread
 
     def calibrated(c: int, start: int) -> Plane:
         if getattr(done, "start", None) != start:
-            p = np.stack([read(k, start) for k in range(source.classes)], axis=1)  # type: ignore[misc]
+            p = np.stack([read(k, start) for k in range(source.classes)])  # type: ignore[misc]
             done.start, done.q = start, apply(p.astype(np.float64))
-        return np.ascontiguousarray(done.q[:, c])
+        return np.ascontiguousarray(done.q[c])
 
     return replace(source, dtype=np.dtype(np.float64), read=calibrated, stream=None)
 
 
-def calibrated_regions(source: PlaneSource, apply: Callable[[int, Array], Array]) -> PlaneSource:
-    """Planes of new probabilities where each plane is a region of its own.
+def mean_planes(sources: Sequence[PlaneSource]) -> PlaneSource:
+    """Mean of the planes of several sources of one shape."""
+    readable = [random_access(source) for source in sources]
+    tolerance = max(source.tolerance for source in sources)
 
-    Args:
-        source: planes of regions.
-        apply: gives q (n, 2) of region c for p (n, 2), outside first.
-    """
+    def mean(c: int, start: int) -> Plane:
+        values = [source.read(c, start) for source in readable]  # type: ignore[misc]
+        return np.asarray(np.mean(values, axis=0, dtype=np.float64))
 
-    def convert(values: Plane, c: int, _start: int) -> Plane:
-        p = values.astype(np.float64)
-        return np.ascontiguousarray(apply(c, np.stack([1 - p, p], axis=1))[:, 1])
-
-    return replace(source.map(convert), dtype=np.dtype(np.float64))
+    return replace(readable[0], dtype=np.dtype(np.float64), read=mean, tolerance=tolerance)
 
 
 def random_access(source: PlaneSource) -> PlaneSource:

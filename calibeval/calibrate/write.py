@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from calibeval.io.geometry import Geometry
 from calibeval.io.layout import Layout, squeezed
 from calibeval.planes import CHUNK, PlaneSource
 
+_TINY = 1e-300  # whose logarithm is far below that of any probability that is written
 _COMPRESSION = 1  # of gzip, as `predict` writes: probabilities gain little from more
 
 
@@ -37,11 +39,7 @@ def write_maps(
     Raises:
         InputError: a format that is read but not written.
     """
-    write = _WRITERS.get(_suffix(file.path))
-    if write is None:
-        raise InputError(
-            file.path, "is of a format that is read but not written.", f"Convert it to one of {', '.join(_WRITERS)}."
-        )
+    write = _writer(file)
     stored = temporary_array(file.shape, file.dtype.newbyteorder("="))
     axes = stored.reshape(squeezed(file.shape)).transpose(layout.order)
     targets = axes if layout.classes else axes[None]
@@ -53,15 +51,47 @@ def write_maps(
         write(file, stored, temporary)
 
 
+def write_labels(file: ArrayFile, labels: NDArray[np.uint8], values: Sequence[int], out: Path) -> None:
+    """Write class indices as a label map like an old one.
+
+    Args:
+        file: the old one.
+        labels: class indices, in its place and order.
+        values: the label of each class; none where labels are indices.
+        out: the file to write, all or nothing.
+
+    Raises:
+        InputError: a format that is read but not written.
+    """
+    write = _writer(file)
+    stored = _encode(np.asarray(values)[labels] if values else labels, file, None)
+    with atomic_path(out) as temporary:
+        write(file, stored.reshape(file.shape), temporary)
+
+
+def log_probabilities(q: NDArray[Any], _c: int, _start: int) -> NDArray[Any]:
+    """Logits whose softmax are these probabilities."""
+    return np.asarray(np.log(np.maximum(q, _TINY)))
+
+
+def log_odds(q: NDArray[Any], _c: int, _start: int) -> NDArray[Any]:
+    """Logits whose sigmoid are these probabilities."""
+    return np.asarray(np.log(np.maximum(q, _TINY)) - np.log(np.maximum(1 - q, _TINY)))
+
+
 def _encode(q: NDArray[Any], file: ArrayFile, scale: float | None) -> NDArray[Any]:
     """Stored values of probabilities."""
     values = q * scale if scale else (q - file.intercept) / file.slope if file.scaled else q
     return np.rint(values) if file.dtype.kind in "iu" else values
 
 
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return next((suffix for suffix in sorted(_WRITERS, key=len, reverse=True) if name.endswith(suffix)), "")
+def _writer(file: ArrayFile) -> Callable[[ArrayFile, NDArray[Any], Path], None]:
+    name = file.path.name.lower()
+    for suffix, write in _WRITERS.items():
+        if name.endswith(suffix):
+            return write
+    known = ", ".join(_WRITERS)
+    raise InputError(file.path, "is of a format that is read but not written.", f"Convert it to one of {known}.")
 
 
 def _write_nifti(file: ArrayFile, stored: NDArray[Any], out: Path) -> None:
@@ -75,11 +105,17 @@ def _write_nifti(file: ArrayFile, stored: NDArray[Any], out: Path) -> None:
     with igzip.open(file.path, "rb") if compressed else file.path.open("rb") as old:
         header = old.read(offset)
     flat = stored.reshape(-1)
-    opened: Any = igzip.open(out, "wb", compresslevel=_COMPRESSION) if compressed else out.open("wb")
-    with opened as new:
+    with out.open("wb") as plain, _gzipped(plain) if compressed else nullcontext(plain) as new:
         new.write(header)
         for start in range(0, flat.size, CHUNK):
             new.write(flat[start : start + CHUNK].astype(file.dtype).tobytes())
+
+
+def _gzipped(plain: BinaryIO) -> Any:
+    """A gzip stream without name and time, so that equal maps are equal bytes."""
+    from isal import igzip
+
+    return igzip.IGzipFile(filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=plain, mtime=0)
 
 
 def _write_npy(file: ArrayFile, stored: NDArray[Any], out: Path) -> None:

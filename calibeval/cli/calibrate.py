@@ -5,19 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from calibeval.cli.calibrate_print import print_changes, print_fit, print_json, print_thresholds
 from calibeval.cli.console import progress
 from calibeval.cli.options import PartedCommand, PartedGroup, Quiet, takes_score_options
-from calibeval.errors import CalibevalError, UsageError
+from calibeval.errors import UsageError, describe
 
 if TYPE_CHECKING:
+    from calibeval.calibrate.calibrator import Calibrator
+    from calibeval.calibrate.ensemble import Ensemble as Ensemble_
     from calibeval.calibrate.evaluate import Evaluation
-    from calibeval.calibrate.sampling import Sample
+    from calibeval.calibrate.sampling import Draw, Sample
     from calibeval.io.case_paths import CasePaths
     from calibeval.io.cases import Case
     from calibeval.scoring.job import MethodScore
@@ -45,6 +47,14 @@ Methods = Annotated[
 Domain = Annotated[str, typer.Option(help="Voxels that are fitted: all, foreground (1 - p0 > .001), or boundary.")]
 Voxels = Annotated[int, typer.Option(min=100, help="Voxels drawn from each case.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the draw, and of the folds.")]
+Ensemble = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ensemble",
+        metavar="DIR",
+        help="Maps of another model of an ensemble, of the same names; may be given again. Their mean is calibrated.",
+    ),
+]
 Folds = Annotated[int, typer.Option(min=2, help="Folds of groups.")]
 FileOut = Annotated[Path, typer.Option("-o", "--out", help="File to write.")]
 FolderOut = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the new maps.")]
@@ -66,34 +76,31 @@ def fit(
     domain: Domain = "all",
     voxels: Voxels = 5000,
     seed: Seed = 20240917,
+    ensemble: Ensemble = None,
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
     """Fit a calibrator on held-out cases with labels."""
-    from calibeval.calibrate.apply import hashes_of
     from calibeval.calibrate.calibrator import CONFORMAL, write_calibrator
-    from calibeval.calibrate.fitting import fit_calibrator
-    from calibeval.calibrate.methods import find_method
+    from calibeval.calibrate.fitting import fit_calibrator, plane_names, spread
+    from calibeval.calibrate.methods import check_methods
+    from calibeval.calibrate.sampling import Draw, check_domain
     from calibeval.files import check_writable
 
-    if method != CONFORMAL:
-        find_method(method)
+    check_methods([method] if method != CONFORMAL else [])
+    draw = Draw(check_domain(domain), voxels, seed)
     check_writable([out])
-    job, paths = _plan(predictions, labels, choices)
+    cases = _plan(predictions, labels, ensemble, choices)
     if method == CONFORMAL:
-        raise typer.Exit(_fit_conformal(job, paths, alpha, out, quiet=quiet))
-    samples, failed = _samples(job, paths, domain, voxels, seed, quiet=quiet)
-    fitted = fit_calibrator(
-        list(samples.values()),
-        _groups(job, samples),
-        method,
-        _planes(job, samples),
-        hashes_of(paths),
-    )
-    fitted = replace(fitted, fitted={"domain": domain, "voxels": voxels, "seed": seed, **fitted.fitted})
+        raise typer.Exit(_fit_conformal(cases, alpha, out, quiet=quiet))
+    samples, failed = _samples(cases, draw, quiet=quiet)
+    drawn, belongs = list(samples.values()), _groups(cases.job, samples)
+    fitted = fit_calibrator(drawn, belongs, method, plane_names(drawn, cases.job.scheme.names), cases.hashes())
+    record = {**draw._asdict(), "members": 1 + len(ensemble or ()), "spread": spread(drawn, belongs, fitted)}
+    fitted = replace(fitted, fitted={**record, **fitted.fitted})
     write_calibrator(out, fitted)
     if not quiet:
-        _print_fit(fitted, samples, out)
+        print_fit(fitted, samples, out)
     raise typer.Exit(3 if failed else 0)
 
 
@@ -108,22 +115,29 @@ def apply_(
     also_fitted: Annotated[
         bool, typer.Option("--also-fitted", help="Calibrate cases that it was fitted on, too.")
     ] = False,
+    ensemble: Ensemble = None,
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
     """Write calibrated maps in the form that the old ones came in, case by case."""
-    from calibeval.calibrate.apply import apply_calibrator
+    from calibeval.calibrate.applying import apply_calibrator
     from calibeval.calibrate.calibrator import read_calibrator
+    from calibeval.calibrate.ensemble import Ensemble
     from calibeval.io.pairing import pair_images
     from calibeval.scoring.options import ScoreOptions
 
+    if unused := [name for name in ("manifest", "pattern", "seg_dir", "mask") if choices[name] is not None]:
+        raise UsageError(
+            f"--{unused[0].replace('_', '-')}: `apply` needs no labels and takes the maps as they are named."
+        )
     found, options = read_calibrator(calibrator), ScoreOptions(**choices)
+    models = Ensemble.of(predictions, ensemble)
+    _note_members(found, models)
     paths = pair_images(predictions).cases
-    home = predictions if predictions.is_dir() else predictions.parent
-    scheme = options.scheme([home, home.resolve().parent])
+    scheme = options.scheme([models.home, models.home.resolve().parent])
     with progress("calibrating", len(paths), quiet=quiet) as advance:
         applied = apply_calibrator(
-            found, paths, home, out,
+            found, paths, models, out,
             scheme=scheme, options=options.reading, resume=resume, also_fitted=also_fitted, progress=advance,
         )  # fmt: skip
     for case, error in applied.errors.items():
@@ -147,36 +161,62 @@ def evaluate(
     domain: Domain = "all",
     voxels: Voxels = 5000,
     seed: Seed = 20240917,
+    ensemble: Ensemble = None,
     json: Json = False,
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
     """Say what calibration would do on unseen cases: fitted on the other folds, before and after, paired by case."""
     from calibeval.calibrate.evaluate import cross_fit
-    from calibeval.calibrate.methods import METHODS, find_method
+    from calibeval.calibrate.methods import METHODS, check_methods
+    from calibeval.calibrate.sampling import Draw, check_domain
 
-    methods = list(METHODS) if method == _ALL else [name.strip() for name in method.split(",")]
-    for name in methods:
-        find_method(name)
+    methods = list(METHODS) if method == _ALL else list(dict.fromkeys(name.strip() for name in method.split(",")))
+    check_methods(methods)
+    draw = Draw(check_domain(domain), voxels, seed)
     choices["metrics"] = _METRICS if choices["metrics"] == "default" else choices["metrics"]
-    job, paths = _plan(predictions, labels, choices)
-    samples, failed = _samples(job, paths, domain, voxels, seed, quiet=quiet)
-    by_case = {each.case: each for each in paths}
+    cases = _plan(predictions, labels, ensemble, choices)
+    samples, failed = _samples(cases, draw, quiet=quiet)
     with progress("evaluating", len(samples), quiet=quiet) as advance:
         before, found = cross_fit(
-            job, lambda case: _open(job, by_case[case]), samples, _groups(job, samples),
-            methods=methods, folds=folds, progress=advance,
+            cases.job, cases.open, samples, _groups(cases.job, samples),
+            methods=methods, folds=folds, seed=seed, progress=advance,
         )  # fmt: skip
     if out is not None:
-        _write_tables(out, job, before, found)
+        _write_tables(out, cases.job, before, found)
     if json:
-        _print_json(found)
+        print_json(before, found, cases.job)
     elif not quiet:
-        _print_changes(found)
+        print_changes(before, found, cases.job)
     raise typer.Exit(3 if failed else 0)
 
 
-def _plan(predictions: Path, labels: Path | None, choices: dict[str, Any]) -> tuple[ScoreJob, list[CasePaths]]:
+class _Cases(NamedTuple):
+    """The cases of one method, and how to open them."""
+
+    job: ScoreJob
+    paths: dict[str, CasePaths]
+    models: Ensemble_
+
+    def open(self, case_id: str) -> Case:
+        """Open a case as `score` does; of an ensemble, its mean."""
+        from calibeval.io.cases import open_case, open_reference
+
+        paths, job = self.paths[case_id], self.job
+        case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks, masked=job.masked)
+        if case.source is None:
+            return case
+        place = open_reference(paths, job.scheme)
+        return replace(case, source=self.models.mean(case.source, paths, place, job.scheme, job.options))
+
+    def hashes(self) -> dict[str, str]:
+        from calibeval.calibrate.applying import hashes_of
+
+        return hashes_of(self.paths.values())
+
+
+def _plan(predictions: Path, labels: Path | None, ensemble: list[Path] | None, choices: dict[str, Any]) -> _Cases:
+    from calibeval.calibrate.ensemble import Ensemble
     from calibeval.cli.check_score import one_method
     from calibeval.scoring.options import ScoreOptions
     from calibeval.scoring.plan import plan_job, settle_job
@@ -184,61 +224,54 @@ def _plan(predictions: Path, labels: Path | None, choices: dict[str, Any]) -> tu
     job = plan_job(predictions, labels, ScoreOptions(**choices))
     job = settle_job(replace(job, pairings=one_method(job.pairings, "", predictions)))
     (pairing,) = job.pairings.values()
-    return job, pairing.cases
+    return _Cases(job, {paths.case: paths for paths in pairing.cases}, Ensemble.of(predictions, ensemble))
 
 
-def _open(job: ScoreJob, paths: CasePaths) -> Case:
-    from calibeval.io.cases import open_case
+def _note_members(calibrator: Calibrator, models: Ensemble_) -> None:
+    fitted, given = calibrator.fitted.get("members", 1), 1 + len(models.others)
+    if fitted != given:
+        print(
+            f"calibeval: the calibrator was fitted on the mean of {fitted} models, and {given} are given",
+            file=sys.stderr,
+        )
 
-    return open_case(paths, job.scheme, job.options)
 
-
-def _samples(
-    job: ScoreJob, paths: list[CasePaths], domain: str, voxels: int, seed: int, *, quiet: bool
-) -> tuple[dict[str, Sample], int]:
+def _samples(cases: _Cases, draw: Draw, *, quiet: bool) -> tuple[dict[str, Sample], int]:
     """A sample of each case, and how many cases failed; what is wrong with a case is said and costs it alone."""
-    from calibeval.calibrate.sampling import check_domain, sample_case
+    from calibeval.calibrate.sampling import sample_case
 
-    chosen = check_domain(domain)
-    return _each_case(paths, lambda each: sample_case(_open(job, each), chosen, voxels, seed), quiet=quiet)
+    return _each_case(cases, lambda case: sample_case(case, draw), quiet=quiet)
 
 
-def _each_case(
-    paths: list[CasePaths], read: Callable[[CasePaths], Read], *, quiet: bool
-) -> tuple[dict[str, Read], int]:
+def _each_case(cases: _Cases, read: Callable[[Case], Read], *, quiet: bool) -> tuple[dict[str, Read], int]:
     found, failed = {}, 0
-    with progress("reading", len(paths), quiet=quiet) as advance:
-        for each in paths:
+    with progress("reading", len(cases.paths), quiet=quiet) as advance:
+        for case_id in cases.paths:
             try:
-                found[each.case] = read(each)
-            except CalibevalError as error:
+                found[case_id] = read(cases.open(case_id))
+            except Exception as error:  # whatever one case does must not cost the others
                 failed += 1
-                print(f"calibeval: {each.case}: {error}", file=sys.stderr)
-            advance(each.case)
+                print(f"calibeval: {case_id}: {describe(error)}", file=sys.stderr)
+            advance(case_id)
     if not found:
         raise UsageError("No case could be read, so there is nothing to fit on.")
     return found, failed
 
 
-def _fit_conformal(job: ScoreJob, paths: list[CasePaths], alpha: float, out: Path, *, quiet: bool) -> int:
+def _fit_conformal(cases: _Cases, alpha: float, out: Path, *, quiet: bool) -> int:
     """Fit thresholds, and give the exit code."""
-    from calibeval.calibrate.apply import hashes_of
     from calibeval.calibrate.calibrator import CONFORMAL, Calibrator, write_calibrator
     from calibeval.calibrate.conformal import count_case, thresholds
 
-    counted, failed = _each_case(paths, lambda each: count_case(_open(job, each)), quiet=quiet)
+    counted, failed = _each_case(cases, count_case, quiet=quiet)
     names = next(iter(counted.values()))[0]
-    belongs = _groups(job, counted)
+    belongs = _groups(cases.job, counted)
     levels: dict[str, Any] = dict(thresholds({case: of for case, (_, of) in counted.items()}, belongs, names, alpha))
-    hashes = {case: value for case, value in hashes_of(paths).items() if case in counted}
-    fitted = {"alpha": alpha, "groups": len(set(belongs.values()))}
-    write_calibrator(out, Calibrator(CONFORMAL, job.scheme.names, levels, 1e-7, hashes, fitted))
+    hashes = {case: value for case, value in cases.hashes().items() if case in counted}
+    fitted = {"alpha": alpha, "members": 1 + len(cases.models.others), "groups": len(set(belongs.values()))}
+    write_calibrator(out, Calibrator(CONFORMAL, cases.job.scheme.names, levels, 1e-7, hashes, fitted))
     if not quiet:
-        for name, level in levels.items():
-            print(f"{name}: outer mask p > {level['outer']:g}, inner mask p > {level['inner']:g}")
-        print(f"on new cases like these, on average, at most {alpha:g} of a class is missed by the outer mask, and at")
-        print(f"most {alpha:g} of the inner mask is wrong ({fitted['groups']} groups)")
-        print(f"wrote {out}")
+        print_thresholds(levels, fitted, out)
     return 3 if failed else 0
 
 
@@ -249,32 +282,6 @@ def _groups(job: ScoreJob, samples: Mapping[str, Any]) -> dict[str, str]:
     return {case: job.groups.get(case, case) for case in samples}
 
 
-def _planes(job: ScoreJob, samples: dict[str, Sample]) -> tuple[str, ...]:
-    problems = tuple(next(iter(samples.values())).p)
-    return job.scheme.names if problems == ("",) else problems
-
-
-def _print_fit(fitted: Any, samples: dict[str, Sample], out: Path) -> None:
-    from calibeval.calibrate.methods import METHODS
-
-    method = METHODS[fitted.method]
-    print(f"{method.long_name}: {method.formula}")
-    for problem, parameters in fitted.parameters.items():
-        likelihood, spread = fitted.fitted["likelihood"][problem], fitted.fitted["spread"][problem]
-        name = f"{problem}: " if problem else ""
-        if "temperature" in parameters:
-            print(f"{name}T = {parameters['temperature']:.4g}")
-        print(f"{name}NLL {likelihood['before']:.4f} -> {likelihood['after']:.4f} on the voxels that were fitted")
-        if spread is not None:
-            print(f"{name}drawing other voxels would change a parameter by {spread:.2g} (standard deviation)")
-    hard = sum(sample.hard for sample in samples.values()) / len(samples)
-    if hard:
-        print(f"{hard:.1%} of the probabilities are exactly 0 or 1, taken for {fitted.clip:.2g} away from it")
-    if not method.keeps_argmax:
-        print("the predicted class may change; `calibrate evaluate` counts how often")
-    print(f"wrote {out}: fitted on {len(samples)} cases of {fitted.fitted['groups']} groups; score others with it")
-
-
 def _write_tables(out: Path, job: ScoreJob, before: MethodScore, found: list[Evaluation]) -> None:
     from calibeval.scoring.job import write_method
 
@@ -282,46 +289,3 @@ def _write_tables(out: Path, job: ScoreJob, before: MethodScore, found: list[Eva
     for label, score in ((name, before), *((f"{name}+{each.method}", each.score) for each in found)):
         rows = tuple(row._replace(method=label) for row in score.rows)
         write_method(out / f"{label}.csv", replace(score, method=label, rows=rows), job)
-
-
-def _print_json(found: list[Evaluation]) -> None:
-    from calibeval.escape import finite
-
-    content = [
-        {
-            "method": each.method,
-            "changed_voxels": each.changed,
-            "parameters": [calibrator.parameters for calibrator in each.calibrators],
-            "metrics": [{key: finite(value) for key, value in change._asdict().items()} for change in each.changes],
-        }
-        for each in found
-    ]
-    print(dumps({"methods": content}, indent=2, allow_nan=False))
-
-
-def _print_changes(found: list[Evaluation]) -> None:
-    from math import isnan
-
-    from rich.table import Table
-
-    from calibeval.cli.console import make_console
-    from calibeval.summary import direction
-
-    console = make_console()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("method", "metric", "before", "after", "change", "95% interval", "n"):
-        table.add_column(title, justify="left" if title in ("method", "metric") else "right", no_wrap=True)
-    for each in found:
-        for i, change in enumerate(each.changes):
-            interval = "-" if isnan(change.low) else f"{change.low:+.4f} to {change.high:+.4f}"
-            numbers = (f"{change.before:.4f}", f"{change.after:.4f}", f"{change.difference:+.4f}", interval)
-            table.add_row(
-                each.method if i == 0 else "", f"{change.metric} {direction(change.metric)}", *numbers, str(change.n)
-            )
-        table.add_section()
-    console.print(table)
-    for each in found:
-        console.print(f"{each.method}: the predicted class changed in {each.changed} voxels", style="dim")
-        if each.method == "temperature":
-            steps = [part["temperature"] for fold in each.calibrators for part in fold.parameters.values()]
-            console.print(f"temperature: T from {min(steps):.3g} to {max(steps):.3g} over the folds", style="dim")

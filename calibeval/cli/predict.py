@@ -18,6 +18,9 @@ Out = Annotated[Path, typer.Option("-o", "--out", metavar="PREDS", help="Folder 
 Tta = Annotated[str, typer.Option(help="Test-time augmentation: none, or flip (mean over the flips in plane).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Slices per forward pass.")]
+Calibrator = Annotated[
+    Path | None, typer.Option("--calibrator", metavar="FILE", help="calibrator.json that probabilities pass through.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
@@ -30,22 +33,26 @@ def predict(
     channels: Channels = None,
     device: Device = "auto",
     batch_size: BatchSize = 16,
+    calibrator: Calibrator = None,
     quiet: Quiet = False,
 ) -> None:
     """Write one probability map per image, (x, y, z, class) in the image's own geometry."""
     require_torch()
+    from calibeval.calibrate import read_calibrator
     from calibeval.files import check_writable
     from calibeval.train.cases import find_images
     from calibeval.train.checkpoint import read_checkpoint
     from calibeval.train.predict import predict_cases
 
     cases = list(find_images(images, read_checkpoint(checkpoint).network.channels, channels).values())
+    mending = None if calibrator is None else read_calibrator(calibrator)
     check_writable([out / "manifest.json"])
     try:
         with progress("predicting", len(cases), quiet=quiet) as advance:
             failures = predict_cases(
-                checkpoint, cases, out, tta=tta, device=device, batch_size=batch_size, progress=advance
-            )
+                checkpoint, cases, out,
+                tta=tta, device=device, batch_size=batch_size, calibrator=mending, progress=advance,
+            )  # fmt: skip
     except KeyboardInterrupt:
         print(f"calibeval: interrupted. {out} holds the cases that are done.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

@@ -6,6 +6,7 @@ names are searched for their largest label.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from calibeval.protocol import Protocol
 from calibeval.scoring.annotated import read_annotated
 from calibeval.scoring.options import ScoreOptions
 from calibeval.signature import Signature
+
+CALIBRATOR_FILE = "calibrator.json"  # beside calibrated maps; holds the cases that the calibrator was fitted on
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,20 @@ def _notes(predictions: Path | None, labels: Path | None, pairings: dict[str, Pa
     folders = {case.reference for pairing in pairings.values() for case in pairing.cases if case.reference}
     if parts := [folder for folder in folders if folder.is_dir()]:
         notes.append(f"{min(parts)}: one file a structure; structures are the classes of a case, and no cases")
-    return tuple(notes)
+    notes += [_seen(pairing, home) for name, pairing in pairings.items() for home in (predictions, predictions / name)]
+    return tuple(filter(None, notes))
+
+
+def _seen(pairing: Pairing, home: Path) -> str:
+    """How many of the cases the calibrator in a folder of predictions was fitted on; empty where there is none."""
+    try:
+        fitted = json.loads((home / CALIBRATOR_FILE).read_text(encoding="utf-8"))["cases"]
+        seen = sum(case.case in fitted for case in pairing.cases)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if not seen:
+        return ""
+    return f"{home}: its calibrator was fitted on {seen} of these {len(pairing.cases)} cases, so they look too good"
 
 
 def _same(path: Path, other: Path | None) -> bool:

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibeval._version import __version__
+from calibeval.calibrate import Calibrator, apply, write_calibrator
+from calibeval.calibrate.calibrator import CONFORMAL
 from calibeval.errors import InputError, UsageError
 from calibeval.files import file_hash
 from calibeval.io.classes import ClassScheme
 from calibeval.metrics.statistics import IGNORED
+from calibeval.scoring.plan import CALIBRATOR_FILE
 from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_bytes
 from calibeval.train.frame import Size, crop_centre, pad_image, whole_frame
 from calibeval.train.models import BACKBONES, Backbone
@@ -43,6 +46,7 @@ def predict_cases(
     tta: str = "none",
     device: str = "auto",
     batch_size: int = 16,
+    calibrator: Calibrator | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[InputError]:
     """Predict cases with a checkpoint and write probabilities and a manifest.
@@ -54,6 +58,7 @@ def predict_cases(
         tta: key of `TTA`: `none`, or `flip` to average over the flips in plane.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: slices per forward pass.
+        calibrator: that the probabilities pass through; it is written beside them.
         progress: called with each case's name.
 
     Returns:
@@ -61,13 +66,16 @@ def predict_cases(
 
     Raises:
         InputError: the checkpoint is unusable.
-        UsageError: an unknown device or augmentation, or batches too large for the GPU.
+        UsageError: an unknown device or augmentation, batches too large for the GPU, or a calibrator of other classes.
     """
     if tta not in TTA:
         raise UsageError(f"Unknown tta {tta!r}. Known: {', '.join(TTA)}.")
     checkpoint = read_checkpoint(checkpoint_path)
     target = choose_device(device)
     network = load_network(checkpoint, checkpoint_path).to(target)
+    if calibrator is not None:
+        _check_calibrator(calibrator, checkpoint.classes)
+        write_calibrator(out / CALIBRATOR_FILE, calibrator)
     predict = Predictor(
         network, BACKBONES[checkpoint.network.backbone], checkpoint.size, target, batch_size=batch_size, tta=tta
     )
@@ -80,17 +88,28 @@ def predict_cases(
             _check_channels(volume, case, checkpoint.network.channels)
             with gpu_memory(batch_size):
                 probabilities = predict(volume.image)
+            if calibrator is not None:
+                probabilities = apply(calibrator, probabilities.swapaxes(0, 1)).swapaxes(0, 1)
             write_probabilities(out, volume, probabilities)
             done.append(case.name)
         except InputError as error:
             failures.append(error)
         except MemoryError:
             failures.append(InputError(case.images[0], "image and probabilities do not fit into memory."))
-    _write_manifest(out, checkpoint_path, checkpoint, tta, done)
+    _write_manifest(out, checkpoint_path, checkpoint, tta, done, calibrated=calibrator is not None)
     return failures
 
 
-def _write_manifest(out: Path, path: Path, checkpoint: Checkpoint, tta: str, cases: list[str]) -> None:
+def _check_calibrator(calibrator: Calibrator, classes: tuple[str, ...]) -> None:
+    """Refuse a calibrator of other classes, or of the same in another order."""
+    if calibrator.method == CONFORMAL or calibrator.of_regions or calibrator.classes != classes:
+        held = "masks" if calibrator.method == CONFORMAL else ", ".join(calibrator.classes)
+        raise UsageError(f"The checkpoint's classes are {', '.join(classes)}, and the calibrator is of {held}.")
+
+
+def _write_manifest(
+    out: Path, path: Path, checkpoint: Checkpoint, tta: str, cases: list[str], *, calibrated: bool
+) -> None:
     manifest = {
         "calibeval": __version__,
         "checkpoint": path.as_posix(),
@@ -101,6 +120,7 @@ def _write_manifest(out: Path, path: Path, checkpoint: Checkpoint, tta: str, cas
         "classes": list(checkpoint.classes),
         "preprocessing": PREPROCESSING,
         "tta": tta,
+        **({"calibrator_sha256": file_hash(out / CALIBRATOR_FILE)} if calibrated else {}),
         "cases": cases,
     }
     write_json(out / "manifest.json", manifest)

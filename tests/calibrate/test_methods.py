@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from calibeval.calibrate.methods import METHODS, find_method, fit_dirichlet, negative_log_likelihood
+from calibeval.calibrate.methods import METHODS, check_methods, fit_dirichlet, negative_log_likelihood
 from calibeval.errors import UsageError
 
 CLIP = 1e-30
@@ -123,4 +123,4 @@ def test_hard_maps_have_an_end_of_the_scale():
 
 def test_an_unknown_method_is_named():
     with pytest.raises(UsageError, match=r"Unknown method .platt.\. Known: temperature, vector"):
-        find_method("platt")
+        check_methods(["platt"])
