@@ -157,3 +157,32 @@ def test_refusals(checkpoint, tmp_path):
         predict_folder(checkpoint, images, tmp_path / "preds", tta="rotate")
     with pytest.raises(InputError, match="no such checkpoint"):
         predict_folder(tmp_path / "none.pt", images, tmp_path / "preds")
+
+
+def test_a_calibrator_mends_probabilities_on_the_way(checkpoint, tmp_path):
+    """The same as predicting first and calibrating then; another order of classes is refused before any work."""
+    from calibeval.calibrate import Calibrator, apply, read_calibrator
+
+    images = tmp_path / "images"
+    write_nifti(
+        images / "a_0000.nii.gz", np.random.default_rng(0).normal(50, 9, (3, 13, 17)).astype(np.float32), AFFINE
+    )
+    classes = ("background", "ring", "disc")
+    calibrator = Calibrator("vector", classes, {"": {"weights": [2.0, 0.5, 1.0], "offsets": [0.1, 0.0, -0.1]}}, 1e-7)
+    for name, used in (("plain", None), ("mended", calibrator)):
+        assert not predict_folder(checkpoint, images, tmp_path / name, calibrator=used)
+    plain, mended = (
+        np.moveaxis(np.asarray(read_nifti(tmp_path / name / "a.nii.gz").dataobj), -1, 0) for name in ("plain", "mended")
+    )
+    assert mended == pytest.approx(apply(calibrator, plain), abs=1e-7)
+    assert np.abs(mended - plain).max() > 0.05
+    assert read_calibrator(tmp_path / "mended" / "calibrator.json") == calibrator
+    manifest = json.loads((tmp_path / "mended" / "manifest.json").read_text())
+    written = (tmp_path / "mended" / "calibrator.json").read_bytes()
+    assert manifest["calibrator_sha256"] == hashlib.sha256(written).hexdigest()
+    other = Calibrator("vector", ("background", "disc", "ring"), calibrator.parameters, 1e-7)
+    with pytest.raises(
+        UsageError, match="classes are background, ring, disc, and the calibrator is of background, disc"
+    ):
+        predict_folder(checkpoint, images, tmp_path / "no", calibrator=other)
+    assert not (tmp_path / "no").exists()
