@@ -207,3 +207,12 @@ def test_a_domain_without_voxels_is_said(cli):
     outcome = cli("calibrate", "fit", "p", "labels", "--domain", "foreground")
     assert outcome.code == 2
     assert "No voxel to fit on: none is in the domain. Try --domain all." in outcome.err
+
+
+def test_a_case_that_has_shrunk_costs_itself_alone(soft):
+    write_nifti(Path("p/c2.nii.gz"), sharpened(make_case(2, (5, 9, 11))[0]))
+    shrunk = run(soft, "fit", "p", "labels", code=3)
+    assert "calibeval: c2: p/c2.nii.gz: its shape" in shrunk.err
+    assert sorted(read_calibrator(Path("calibrator.json")).cases) == ["c0", "c1", "c3", "c4"]
+    evaluated = run(soft, "evaluate", "p", "labels", "--folds", "2", "--metrics", "NLL", "--json", code=3)
+    assert json.loads(evaluated.out)["methods"][0]["metrics"][0]["n"] == 4
