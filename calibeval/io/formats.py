@@ -30,6 +30,7 @@ FORMATS = (
 )
 _BY_SUFFIX = {suffix: row for row in FORMATS for suffix in row.suffixes}
 SUFFIXES = tuple(_BY_SUFFIX)
+FORMAT_NAMES = tuple(row.suffixes[0] for row in FORMATS)  # one a format, for messages
 
 
 def suffix_of(path: Path) -> str:

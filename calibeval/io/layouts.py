@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from calibeval.errors import UsageError
-from calibeval.io.formats import stem_of, suffix_of, with_parts
+from calibeval.io.formats import FORMAT_NAMES, stem_of, suffix_of, with_parts
 from calibeval.io.naming import plain_name
 from calibeval.table import BINS_SUFFIX
 
-NO_ARRAY = "(no NIfTI, NPZ, NPY, MHA, NRRD or PNG file)"
+NO_ARRAY = f"(no {', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]} file)"
 _FOLD = re.compile(r"fold_\d+")
 
 

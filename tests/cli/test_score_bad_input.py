@@ -220,7 +220,11 @@ def test_logits_are_softmaxed_on_demand_alone(data, cli, scored):
     [
         (["gone", "LABELS"], "gone: no such file or folder."),
         (["PREDS", "gone"], "gone: no such file or folder."),
-        (["EMPTY", "LABELS"], "EMPTY: holds no prediction (no NIfTI, NPZ, NPY, MHA, NRRD or PNG file)."),
+        (
+            ["EMPTY", "LABELS"],
+            "EMPTY: holds no prediction (no .nii.gz, .npz, .npy, .mha, .nrrd, .mgz, .img, .seg.nrrd, .dcm, .h5, .png or "
+            ".tif file).",
+        ),
         (["PREDS", "EMPTY"], "EMPTY: holds no label"),
         (["PREDS", "LABELS/a.nii.gz"], "is a folder and"),
         (["PREDS/a.nii.gz", "LABELS"], "is a folder and"),

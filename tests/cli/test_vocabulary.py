@@ -72,7 +72,7 @@ def test_every_command_stands_in_a_part_of_the_help(cli):
     text = cli("--help").out
     places = [text.index(f"{part}:") for part in PARTS]
     assert places == sorted(places)
-    for command, declared in group.commands.items():
+    for command, declared in vars(group)["commands"].items():
         assert vars(declared)["rich_help_panel"] in PARTS
         assert f"\n  {command} " in text
 
