@@ -222,8 +222,8 @@ def test_logits_are_softmaxed_on_demand_alone(data, cli, scored):
         (["PREDS", "gone"], "gone: no such file or folder."),
         (
             ["EMPTY", "LABELS"],
-            "EMPTY: holds no prediction (no .nii.gz, .npz, .npy, .mha, .nrrd, .mgz, .img, .seg.nrrd, .dcm, .h5, .png or "
-            ".tif file).",
+            "EMPTY: holds no prediction (no .nii.gz, .npz, .npy, .mha, .nrrd, .mgz, .img, .seg.nrrd, .dcm, .h5, .png "
+            "or .tif file).",
         ),
         (["PREDS", "EMPTY"], "EMPTY: holds no label"),
         (["PREDS", "LABELS/a.nii.gz"], "is a folder and"),
