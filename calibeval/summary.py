@@ -52,12 +52,13 @@ class SummaryRow(NamedTuple):
     pooled: float
 
 
-def summarise(rows: Iterable[Row], *, by_class: bool = False) -> list[SummaryRow]:
+def summarise(rows: Iterable[Row], *, by_class: bool = False, level: float = 0.95) -> list[SummaryRow]:
     """Summarise rows by method and metric.
 
     Args:
         rows: of a table.
         by_class: also for each class, not only `mean` and `all`.
+        level: of the intervals.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     parts: dict[tuple[str, str], list[Row]] = {}
@@ -66,18 +67,19 @@ def summarise(rows: Iterable[Row], *, by_class: bool = False) -> list[SummaryRow
         if row.class_name not in (MEAN, ALL):
             parts.setdefault((row.method, row.metric), []).append(row)
     return [
-        _summarise_group(method, metric, class_name, group, parts.get((method, metric), []))
-        for (method, metric, class_name), group in groups.items()
-        if by_class or class_name in (MEAN, ALL)
+        _summarise_group(key, group, parts.get(key[:2], []), level)
+        for key, group in groups.items()
+        if by_class or key[2] in (MEAN, ALL)
     ]
 
 
-def _summarise_group(method: str, metric: str, class_name: str, rows: list[Row], by_class: list[Row]) -> SummaryRow:
+def _summarise_group(key: tuple[str, str, str], rows: list[Row], by_class: list[Row], level: float) -> SummaryRow:
+    method, metric, class_name = key
     cases = [row for row in rows if row.case != POOLED]
     pooled = next((row.value for row in rows if row.case == POOLED), math.nan)
     values, groups = [row.value for row in cases], groups_of(cases)
     means = group_means(values, groups)
-    low, high = mean_interval(values, groups, limits=(METRICS[metric].low, METRICS[metric].high))
+    low, high = mean_interval(values, groups, level, limits=(METRICS[metric].low, METRICS[metric].high))
     told = [row for row in by_class if row.case != POOLED] if class_name == MEAN else []
     told = told or cases
     return SummaryRow(

@@ -16,6 +16,7 @@ from calibeval.errors import UsageError
 from calibeval.wording import parse_part
 
 if TYPE_CHECKING:
+    from calibeval.cli.score_table import By
     from calibeval.scoring.job import MethodScore
     from calibeval.scoring.plan import ScoreJob
     from calibeval.scoring.shards import ShardStore
@@ -42,6 +43,9 @@ Format = Annotated[
     str,
     typer.Option("--format", metavar="NAME", help=f"Print {', '.join(outputs_of('score'))} in place of the summary."),
 ]
+ByColumn = Annotated[
+    str | None, typer.Option("--by", metavar="COLUMN", help="Numbers by a column of --cases too, as by scanner.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Shard = Annotated[
     str | None,
@@ -62,6 +66,7 @@ def score(
     dry_run: DryRun = False,
     format_: Format = "",
     json: Json = False,
+    by: ByColumn = None,
     quiet: Quiet = False,
     **choices: Any,
 ) -> None:
@@ -76,7 +81,7 @@ def score(
     job = plan_job(predictions, labels, ScoreOptions(**choices))
     if shard is not None:
         job = replace(job, shard=parse_part(shard, "--shard"))
-    outputs = _outputs(out or [], "json" if json else format_, job)
+    outputs = _outputs(out or [], "json" if json else format_, job)._replace(by=_by(by, choices["cases"], job))
     if dry_run:
         from calibeval.cli.dry_run import print_plan
 
@@ -85,11 +90,24 @@ def score(
 
 
 class _Outputs(NamedTuple):
-    """What is written and printed: each method's table, other files, and a format in place of the summary."""
+    """What is written and printed: each method's table, other files, a format in place of the summary, subgroups."""
 
     tables: dict[str, Path]
     files: dict[Path, Output]
     printed: Output | None
+    by: By | None = None
+
+
+def _by(column: str | None, cases: Path | None, job: ScoreJob) -> By | None:
+    from calibeval.case_table import read_cases
+    from calibeval.cli.score_table import By
+
+    if column is None:
+        return None
+    if cases is None:
+        raise UsageError(f"--by {column}: needs --cases FILE, a CSV with the columns case and {column}.")
+    names = (case.case for pairing in job.pairings.values() for case in pairing.cases)
+    return By(column, read_cases(cases).column(column, names))
 
 
 def _outputs(paths: list[Path], format_: str, job: ScoreJob) -> _Outputs:
@@ -142,13 +160,13 @@ def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool,
         return INTERRUPTED
     scored = any(method.scored for method in scores)
     for path, output in outputs.files.items() if scored else ():
-        write_text(path, _text(output, scores, paths, job))
+        write_text(path, _text(output, scores, outputs, job))
     if outputs.printed and (scored or not outputs.printed.takes_rows):
-        sys.stdout.write(_text(outputs.printed, scores, paths, job))
+        sys.stdout.write(_text(outputs.printed, scores, outputs, job))
     elif not quiet and scored:
         from calibeval.cli.score_table import print_scores
 
-        print_scores(scores, paths, job.protocol)
+        print_scores(scores, paths, job.protocol, outputs.by)
     if not scored and any(method.rows for method in scores):
         print("calibeval: no case could be scored.", file=sys.stderr)
         return 2
@@ -163,7 +181,7 @@ def _drop_shards(stores: dict[str, ShardStore], *, quiet: bool) -> None:
             store.remove()
 
 
-def _text(output: Output, scores: list[MethodScore], paths: dict[str, Path], job: ScoreJob) -> str:
+def _text(output: Output, scores: list[MethodScore], outputs: _Outputs, job: ScoreJob) -> str:
     if output.takes_rows:
         return output.writer("score")(scores[0].rows)
-    return output.writer("score")((scores, paths, job.protocol))
+    return output.writer("score")((scores, outputs.tables, job.protocol, outputs.by))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,8 @@ from calibeval.metrics import PAPER, cautions
 from calibeval.metrics.calibration_test import CalibrationTest, calibration_test
 from calibeval.metrics.debiased import debiased_error
 from calibeval.metrics.intervals import LEAST
+from calibeval.subgroups import as_json as subgroups_json
+from calibeval.subgroups import sentences, summarise_by
 from calibeval.summary import SummaryRow, counted, direction, summarise
 from calibeval.summary import as_json as summary_json
 from calibeval.table import STATUSES
@@ -35,8 +37,19 @@ _GAP = 2  # between columns
 _DETAILS = {"95% from": "low", "to": "high", "pooled": "pooled", "n": "n"}  # of a mean
 
 
+class By(NamedTuple):
+    """A column of the cases table: its name, and case to value."""
+
+    name: str
+    values: Mapping[str, str]
+
+
 def print_scores(
-    scores: list[MethodScore], paths: dict[str, Path], protocol: Protocol, console: Console | None = None
+    scores: list[MethodScore],
+    paths: dict[str, Path],
+    protocol: Protocol,
+    by: By | None = None,
+    console: Console | None = None,
 ) -> None:
     """Print all methods' numbers, what they say in words, then signature, notes and where the full tables are."""
     console = console or make_console()
@@ -48,6 +61,9 @@ def print_scores(
         console.print(_wrapped(line, width))
     for line in _word_lines(scores, protocol, width):
         console.print(line)
+    if by is not None:
+        for method in scores:
+            _print_subgroups(method, by, console, width)
     for line in (*_sources(rows), *cautions((row.metric for row in rows), scores[0].signature)):
         console.print(_wrapped(line, width), style="dim")
     console.print(f"signature: {scores[0].signature}", style="dim")
@@ -59,6 +75,15 @@ def print_scores(
         console.print(line, style="dim")
     for method in scores:
         console.print(f"wrote {paths[method.method]}")
+
+
+def _print_subgroups(method: MethodScore, by: By, console: Console, width: int) -> None:
+    found = summarise_by(method.rows, by.values)
+    console.print(f"\n{method.method} by {by.name}; the intervals of a metric hold for all of them at once")
+    for table in _tables([part.row._replace(method=part.value) for part in found], width):
+        console.print(table)
+    for line in sentences(found):
+        console.print(_wrapped(line, width))
 
 
 def _tables(rows: list[SummaryRow], width: int) -> Iterator[Table]:
@@ -174,15 +199,15 @@ def _note_line(notes: list[str]) -> str:
     return f"note ({count_of(len(notes), 'case')}): {notes[0]}{others}"
 
 
-def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol]) -> str:
+def as_json(scored: tuple[list[MethodScore], dict[str, Path], Protocol, By | None]) -> str:
     """The summary of all methods with their tables' paths, for machines."""
-    scores, paths, protocol = scored
+    scores, paths, protocol, by = scored
     said = cautions((row.metric for method in scores for row in method.rows), scores[0].signature)
-    methods = [_method_json(method, paths[method.method], protocol) for method in scores]
+    methods = [_method_json(method, paths[method.method], protocol, by) for method in scores]
     return json.dumps({"methods": methods, "cautions": said}, indent=2, allow_nan=False) + "\n"
 
 
-def _method_json(method: MethodScore, table: Path, protocol: Protocol) -> dict[str, Any]:
+def _method_json(method: MethodScore, table: Path, protocol: Protocol, by: By | None) -> dict[str, Any]:
     from calibeval.scoring.pooled import pooled_intervals
 
     rows = summarise(method.rows, by_class=True)
@@ -201,6 +226,7 @@ def _method_json(method: MethodScore, table: Path, protocol: Protocol) -> dict[s
         "calibration_test": calibration_test(method.bins, protocol, method.groups)._asdict(),
         "dCE": finite(debiased_error(method.bins, protocol, method.groups)),
         "confidence": confidence and finite(confidence._asdict()),
+        "by": by and {"column": by.name, "subgroups": subgroups_json(summarise_by(method.rows, by.values))},
         "errors": method.errors,
         "notes": method.notes,
     }
