@@ -19,7 +19,7 @@ FLOORS = (
     ("calibrate", "ranking", "gates", "report", "train"),
     ("score",),
     ("scoring",),
-    ("confidence",),
+    ("confidence", "subgroups"),
     ("io", "summary", "foreign", "exports"),
     ("bins",),
     ("table", "ranges"),

@@ -83,5 +83,5 @@ def test_the_command_line_has_every_choice_of_scoring_in_its_part(cli):
         assert f"--{option.name} " in text.partition(f"{option.part}:")[2]
     known = {word for command, word, _ in options() if command == "score"}
     assert known - {f"--{option.name}" for option in OPTIONS.values()} == {
-        "-o", "--out", "--workers", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet",
+        "-o", "--out", "--workers", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet", "--by",
     }  # fmt: skip
