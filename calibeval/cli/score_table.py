@@ -87,10 +87,16 @@ def _print_subgroups(method: MethodScore, by: By, console: Console, width: int) 
 
 
 def _tables(rows: list[SummaryRow], width: int) -> Iterator[Table]:
-    """Means, a row a method, then what belongs to them; as many metrics side by side as fit."""
+    """One method's metrics below each other; of several, means, a row a method, then what belongs to them.
+
+    As many metrics stand side by side as fit.
+    """
     by_method: dict[str, dict[str, SummaryRow]] = {}
     for row in rows:
         by_method.setdefault(row.method, {})[row.metric] = row
+    if len(by_method) == 1:
+        yield _table_of_one(rows)
+        return
     titles = {row.metric: _title(row) for row in rows}
     label = max(map(len, by_method)) + _GAP + max(map(len, _DETAILS))
     columns: list[str] = []
@@ -100,6 +106,19 @@ def _tables(rows: list[SummaryRow], width: int) -> Iterator[Table]:
             columns = []
         columns.append(metric)
     yield _table(by_method, {name: titles[name] for name in columns})
+
+
+def _table_of_one(rows: list[SummaryRow]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    for title in ("mean", "95% interval", "n", "pooled"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for number, row in enumerate(rows):
+        name = "" if number else row.method
+        interval = "" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}"
+        table.add_row(name, _title(row), _number(row.mean), interval, str(row.n), _number(row.pooled))
+    return table
 
 
 def _title(row: SummaryRow) -> str:

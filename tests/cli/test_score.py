@@ -103,8 +103,8 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(data, cli):
     assert outcome.code == 0
     assert outcome.err == "calibeval: m: predictions without a label (1): lonely\n"
     lines = outcome.out.splitlines()
-    assert lines[0].split()[:6] == ["method", "DSC", "↑", "HD95", "↓", "[mm]"]
-    assert lines[1].split()[:2] == ["m", "mean"]
+    assert lines[0].split() == ["method", "metric", "mean", "95%", "interval", "n", "pooled"]
+    assert lines[1].split()[:3] == ["m", "DSC", "↑"]
     assert lines[-1] == "wrote results/m.csv"
     assert f"signature: {make_protocol().signature}" in lines
     assert "pECE is not 0 for a calibrated model" in outcome.out
@@ -113,9 +113,10 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(data, cli):
 
 def test_three_cases_have_a_mean_and_no_interval(data, cli):
     outcome = cli("score", *data, "--metrics", "ECE")
-    lines = [line.split() for line in outcome.out.splitlines()]
-    assert [line[-1] for line in lines if line[:1] == ["n"]] == ["3"]
-    assert not any("from" in line for line in lines)
+    row = outcome.out.splitlines()[1].split()
+    assert row[:3] == ["m", "ECE", "↓"]
+    assert row[4] == "3"
+    assert "to" not in row
     assert "- no interval: fewer than 5 cases with a value" in outcome.out
 
 
@@ -127,8 +128,8 @@ def test_the_printed_mean_is_that_of_the_cases_with_its_interval(tmp_path, cli):
     (row,) = summarise(score_folder(*data, metrics="ECE").methods[0].rows)
     assert row.mean == pytest.approx(values.mean())
     assert row.low <= row.mean <= row.high
-    numbers = [line.split()[-1] for line in outcome.out.splitlines()[1:7] if line.strip()]
-    assert numbers == [f"{value:.4f}" for value in (row.mean, row.low, row.high, row.pooled)] + ["5"]
+    mean, low, high, pooled = (f"{value:.4f}" for value in (row.mean, row.low, row.high, row.pooled))
+    assert outcome.out.splitlines()[1].split()[3:] == [mean, low, "to", high, "5", pooled]
 
 
 def test_quiet_prints_nothing(data, cli):
@@ -276,7 +277,7 @@ def test_a_long_table_is_not_cut_in_a_pipe(tmp_path, cli):
     _, labels = write_folders(tmp_path, method=name)
     outcome = cli("score", tmp_path / "preds", labels)
     line = next(line for line in outcome.out.splitlines() if line.startswith(name))
-    assert line.split()[1] == "mean"
+    assert line.split()[1:3] == ["DSC", "↑"]
     assert "…" not in outcome.out
 
 
