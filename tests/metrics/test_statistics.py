@@ -109,6 +109,9 @@ def test_every_value_near_every_edge_finds_its_cell(dtype):
     seed=3264, classes=5, voxels=3837, dtype=np.float32, name="paper", kind="sharp", ignore=False
 )
 @settings(max_examples=examples(40), deadline=None)
+@example(  # the rests of the cell next to 0, lost where the compiler reorders
+    seed=0, classes=4, voxels=2898, dtype=np.float64, name="paper", kind="sharp", ignore=False
+)
 @given(
     seed=st.integers(0, 2**32 - 1),
     classes=st.integers(2, 6),

@@ -122,7 +122,7 @@ def add_plane(
             continue
         _take(part, flip, value, key)
         if first <= 1 and (smallest < _COARSE or part.itemsize == 8):
-            _find_rests(part, flip, value, key, edges[1], rest)
+            _find_rests(part, flip, bits, key, edges[1], rest)
             _add_rests(rest, labels[block * BLOCK : (block + 1) * BLOCK], c, flip, total)
         _find_cells(key, part.size, bins, threshold, code)
         if target == _MIXED:
@@ -136,12 +136,15 @@ def add_plane(
 
 
 @helper()
-def _find_rests(part: Values, flip: bool, value: Float, key: Single, edge: np.float32, rest: Float) -> None:
-    """Write what rounding to the unit of the sums took from values up to an edge; this must not be reordered."""
+def _find_rests(part: Values, flip: bool, bits: Index, key: Single, edge: np.float32, rest: Float) -> None:
+    """Write what rounding to the unit of the sums took from values up to an edge.
+
+    It is read out of the bits: the compiler makes 0 of p - ((p + 256) - 256), whatever the flags of this function.
+    """
     start, sign = (1.0, -1.0) if flip else (0.0, 1.0)
     for i in range(part.size):
         p = start + sign * np.float64(part[i])
-        rest[i] = p - (value[i] - _UNIT) if key[i] <= edge else 0.0
+        rest[i] = p - _total_of(bits[i]) if key[i] <= edge else 0.0
 
 
 @_inner
