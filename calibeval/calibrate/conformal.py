@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.calibrate.sources import random_access
-from calibeval.errors import InputError, UsageError
+from calibeval.calibrate.sampling import read_probabilities
+from calibeval.errors import UsageError
 from calibeval.io.cases import Case
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import CHUNK, PlaneSource
-from calibeval.protocol import make_protocol
 from calibeval.scoring.problems import WHOLE
-from calibeval.scoring.readout import read_case
 
 STEPS = 1000  # thresholds are k / STEPS
 
@@ -163,11 +160,8 @@ def count_case(case: Case) -> tuple[tuple[str, ...], list[Counts]]:
     Raises:
         InputError: the case holds no probabilities, or what `score` refuses.
     """
-    if case.source is None:
-        raise InputError(case.origin, "holds labels, not probabilities.", "Save the probabilities before the argmax.")
-    source = random_access(case.source)
-    whole = replace(case.scheme, regions=case.scheme.regions if case.sigmoid else {})
-    masks = read_case(replace(case, source=source, scheme=whole), make_protocol(), ()).masks
+    source, readout = read_probabilities(case)
+    masks = readout.masks
     if case.sigmoid:
         names = tuple(masks)
         planes = [(c, masks[name][0].ravel(), 1) for c, name in enumerate(names)]

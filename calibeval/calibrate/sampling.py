@@ -95,11 +95,7 @@ def sample_case(case: Case, draw: Draw = USUAL) -> Sample:
     Raises:
         InputError: the case holds no probabilities, or what `score` refuses.
     """
-    if case.source is None:
-        raise InputError(case.origin, "holds labels, not probabilities.", "Save the probabilities before the argmax.")
-    source = random_access(case.source)
-    whole = replace(case.scheme, regions=case.scheme.regions if case.sigmoid else {})
-    readout = read_case(replace(case, source=source, scheme=whole), make_protocol(), ())
+    source, readout = read_probabilities(case)
     references = {name: reference.ravel() for name, (reference, _) in readout.masks.items()}
     known = next(iter(references.values())) != IGNORED
     in_domain = known & _in_domain(case, source, readout, draw.domain)
@@ -112,6 +108,19 @@ def sample_case(case: Case, draw: Draw = USUAL) -> Sample:
         p = {WHOLE: planes}
     y = {name: reference[chosen].astype(np.intp) for name, reference in references.items()}
     return Sample(case.name, p, y, w, float(w @ ((planes == 0) | (planes == 1)).mean(axis=1)))
+
+
+def read_probabilities(case: Case) -> tuple[PlaneSource, Readout]:
+    """A case's planes, readable in any order, after the checks that `score` makes; masks of regions only where sigmoid.
+
+    Raises:
+        InputError: the case holds no probabilities, or what `score` refuses.
+    """
+    if case.source is None:
+        raise InputError(case.origin, "holds labels, not probabilities.", "Save the probabilities before the argmax.")
+    source = random_access(case.source)
+    whole = replace(case.scheme, regions=case.scheme.regions if case.sigmoid else {})
+    return source, read_case(replace(case, source=source, scheme=whole), make_protocol(), ())
 
 
 def _in_domain(case: Case, source: PlaneSource, readout: Readout, domain: Domain) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Segments by name, as Slicer's `.seg.nrrd` and DICOM-SEG hold them, and the one label map that they make.
 
 Slicer writes segments that do not overlap into one label map, and others into several, its layers. Here a file of
-either kind is a label map, unless its segments overlap: then each is a mask of its own (`segment_masks`).
+either kind is a label map, and refused where its segments overlap; `segment_masks` gives them one by one in Python.
 """
 
 from __future__ import annotations
