@@ -19,6 +19,7 @@ from calibeval.calibrate.methods import (
 )
 from calibeval.calibrate.sampling import Pool, Sample, pool, thinned
 from calibeval.errors import UsageError
+from calibeval.metrics.intervals import SEED
 from calibeval.scoring.problems import WHOLE
 
 _INNER_FOLDS = 3  # that choose the shrinkage
@@ -27,7 +28,6 @@ _LEAST_CLIP = 1e-7
 _LARGEST_CLIP = 1e-2
 _STEPS = (0.5, 1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8)  # of the smallest probability that is not 0
 _HALVES = 4  # random halves of the voxels that tell how sure the parameters are
-_SEED = 20240917
 
 Array = NDArray[np.float64]
 
@@ -138,7 +138,7 @@ def _fit(samples: Sequence[Sample], groups: Mapping[str, str], problem: str, met
 
 def _choose_shrinkage(samples: Sequence[Sample], groups: Mapping[str, str], problem: str, clip: float) -> float:
     """The penalty whose calibrators have the best likelihood on groups that they were not fitted on."""
-    fold_of = deal_out(sorted({groups[sample.case] for sample in samples}), _INNER_FOLDS, _SEED)
+    fold_of = deal_out(sorted({groups[sample.case] for sample in samples}), _INNER_FOLDS, SEED)
     if len(set(fold_of.values())) < 2:
         return SHRINKAGE[len(SHRINKAGE) // 2]
     losses = np.zeros(len(SHRINKAGE))
@@ -173,7 +173,7 @@ def _spread(data: Pool, calibrator: Calibrator, problem: str) -> float | None:
     whole = _numbers(calibrator.parameters[problem])
     if whole is None or calibrator.method == "dirichlet":
         return None
-    random = np.random.default_rng(_SEED)
+    random = np.random.default_rng(SEED)
     deviations = []
     for _ in range(_HALVES):
         kept = random.random(len(data.y)) < 0.5

@@ -20,6 +20,7 @@ from calibeval.calibrate.sources import random_access
 from calibeval.errors import InputError, UsageError
 from calibeval.io.cases import Case
 from calibeval.metrics.boundary import near_boundary
+from calibeval.metrics.intervals import SEED
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import CHUNK, PlaneSource
 from calibeval.protocol import make_protocol
@@ -46,7 +47,7 @@ class Draw(NamedTuple):
 
     domain: Domain = "all"
     voxels: int = 5_000
-    seed: int = 20240917
+    seed: int = SEED
 
 
 USUAL = Draw()
