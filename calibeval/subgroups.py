@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from calibeval.escape import finite
-from calibeval.metrics import METRICS
+from calibeval.metrics import METRICS, badness
 from calibeval.summary import SummaryRow, summarise
 from calibeval.table import Row
 
@@ -67,8 +67,9 @@ def _pairs(
 
 
 def _is_worst(part: Subgroup, found: Iterable[Subgroup]) -> bool:
-    alike = [_badness(other.row.metric, other.row.mean) for other in found if other.row.metric == part.row.metric]
-    own = _badness(part.row.metric, part.row.mean)
+    better = METRICS[part.row.metric].better
+    alike = [badness(other.row.mean, better) for other in found if other.row.metric == part.row.metric]
+    own = badness(part.row.mean, better)
     return len(alike) > 1 and not math.isnan(own) and not any(other > own for other in alike)
 
 
@@ -78,14 +79,10 @@ def _is_worse(part: Subgroup) -> bool:
     return _bad_range(part.row)[0] > _bad_range(part.rest)[1]
 
 
-def _badness(metric: str, value: float) -> float:
-    """The value turned so that more is worse."""
-    return {"higher": -value, "lower": value, "zero": abs(value)}[METRICS[metric].better]
-
-
 def _bad_range(row: SummaryRow) -> tuple[float, float]:
-    ends = sorted((_badness(row.metric, row.low), _badness(row.metric, row.high)))
-    holds_zero = METRICS[row.metric].better == "zero" and row.low < 0 < row.high
+    better = METRICS[row.metric].better
+    ends = sorted((badness(row.low, better), badness(row.high, better)))
+    holds_zero = better == "zero" and row.low < 0 < row.high
     return (0.0 if holds_zero else ends[0]), ends[1]
 
 
@@ -93,9 +90,8 @@ def sentences(found: Sequence[Subgroup]) -> list[str]:
     """Which values are worse than the rest, and which are only the worst that were seen."""
     told = _named(part for part in found if part.is_worse)
     seen = _named(part for part in found if part.is_worst and not part.is_worse)
-    return [f"worse than the rest: {told}"] * bool(told) + [f"worst, but not to be told from the rest: {seen}"] * bool(
-        seen
-    )
+    said = {"worse than the rest": told, "worst, but not to be told from the rest": seen}
+    return [f"{what}: {which}" for what, which in said.items() if which]
 
 
 def _named(parts: Iterable[Subgroup]) -> str:

@@ -33,7 +33,7 @@ from calibeval.gates.scores import (
     classes_left_out,
     show_case,
 )
-from calibeval.metrics import METRICS
+from calibeval.metrics import METRICS, badness
 from calibeval.metrics.intervals import LEAST, mean_upper_bound
 from calibeval.table import MEAN
 
@@ -54,9 +54,7 @@ def compare(scores: ScoreTable, baseline: ScoreTable, policy: Policy) -> list[Ou
 def worsening(metric: str, after: Values, before: Values) -> Values:
     """How much worse each case became, in the metric's unit; below 0 is better."""
     better = METRICS[metric].better
-    if better == "zero":
-        return np.abs(after) - np.abs(before)
-    return before - after if better == "higher" else after - before
+    return badness(after, better) - badness(before, better)
 
 
 def _span(metric: str) -> float:

@@ -7,6 +7,30 @@ metrics themselves), `empty` (what an undefined value becomes), `intervals` (how
 
 from __future__ import annotations
 
-from calibeval.metrics.registry import CAUTIONS, DEFAULT, METRICS, PAPER, Metric, asked, cautions, join, select_metrics
+from calibeval.metrics.registry import (
+    CAUTIONS,
+    DEFAULT,
+    METRICS,
+    PAPER,
+    Better,
+    Metric,
+    asked,
+    badness,
+    cautions,
+    join,
+    select_metrics,
+)
 
-__all__ = ["CAUTIONS", "DEFAULT", "METRICS", "PAPER", "Metric", "asked", "cautions", "join", "select_metrics"]
+__all__ = [
+    "CAUTIONS",
+    "DEFAULT",
+    "METRICS",
+    "PAPER",
+    "Better",
+    "Metric",
+    "asked",
+    "badness",
+    "cautions",
+    "join",
+    "select_metrics",
+]

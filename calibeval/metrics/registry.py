@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from calibeval.errors import UsageError
 from calibeval.protocol import HD95_DEFINITIONS, Protocol, domain_of
 from calibeval.signature import Signature
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 Needs = Literal["masks", "surfaces", "probabilities"]
+Better = Literal["higher", "lower", "zero"]
 Function = TypeVar("Function")
+Numbers = TypeVar("Numbers", float, "NDArray[np.float64]")
 
 
 class Metric(NamedTuple):
@@ -32,7 +38,7 @@ class Metric(NamedTuple):
         needs: what it is computed from: `masks` (overlap), `surfaces` (distances) or `probabilities`.
         rows: classes for which a case has a row: `class` (each class by name), `mean`, `all`.
         pooled: whether a number over the pooled data set exists.
-        formula: in plain text; see `definitions` in the README for the symbols.
+        formula: in plain text; the documentation's page on metrics has the symbols.
         citation: DOI or arXiv number.
         undefined: when the value does not exist.
         also_needs: a `volume` of voxels (spacing in 3-D), the `boundary` band of the reference (spacing), the sums of
@@ -49,7 +55,7 @@ class Metric(NamedTuple):
     unit: str
     low: float
     high: float
-    better: Literal["higher", "lower", "zero"]
+    better: Better
     needs: Needs
     rows: tuple[str, ...]
     pooled: bool
@@ -204,6 +210,13 @@ CAUTIONS = {metric.name: metric.caution.format(names=metric.name) for metric in 
 PAPER = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
 DEFAULT = (*PAPER, "gap", "Brier", "NLL")  # and what is 0 for a calibrated model, or best for the true probabilities
 _SETS = {"default": DEFAULT, "paper": PAPER, "all": tuple(METRICS)}
+
+
+def badness(values: Numbers, better: Better) -> Numbers:
+    """Numbers turned so that more is worse; where nearer 0 is better, their distance from 0."""
+    if better == "zero":
+        return abs(values)
+    return -values if better == "higher" else values
 
 
 def join(needs: Needs, functions: dict[str, Function]) -> dict[str, Function]:

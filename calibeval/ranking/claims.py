@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.metrics import METRICS
-from calibeval.ranking.scores import Array, Better
+from calibeval.metrics import METRICS, Better
+from calibeval.ranking.scores import Array
 from calibeval.ranking.stability import Effect
 
 # By unit; two trainings of one model differ by as much. Metrics that calibeval does not know have none.

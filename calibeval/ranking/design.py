@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError
-from calibeval.metrics import METRICS
-from calibeval.ranking.scores import ABSENT, FAILED, OK, UNDEFINED, Array, Better, Scores, Unit
+from calibeval.metrics import METRICS, Better, badness
+from calibeval.ranking.scores import ABSENT, FAILED, OK, UNDEFINED, Array, Scores, Unit
 
 Missing = Literal["worst", "drop", "error"]
 _FAVOURS = "leaving them out favours a method that misses a structure (see --empty worst)"
@@ -133,11 +133,7 @@ def make_design(scores: Scores, missing: Missing) -> tuple[Design, list[str]]:
 
 def lower_is_better(values: Array, better: tuple[Better, ...]) -> Array:
     """Turn values (..., metrics, methods) so that lower is better; `zero` ranks by the distance from 0."""
-    turned = [
-        {"higher": -values[..., j, :], "lower": values[..., j, :], "zero": np.abs(values[..., j, :])}[direction]
-        for j, direction in enumerate(better)
-    ]
-    return np.stack(turned, axis=-2)
+    return np.stack([badness(values[..., j, :], direction) for j, direction in enumerate(better)], axis=-2)
 
 
 def worst_bound(metric: str) -> float:
@@ -145,8 +141,7 @@ def worst_bound(metric: str) -> float:
     if metric not in METRICS:
         return np.inf
     known = METRICS[metric]
-    bounds = {"higher": -known.low, "lower": known.high, "zero": max(abs(known.low), abs(known.high))}
-    return float(bounds[known.better])
+    return max(badness(end, known.better) for end in (known.low, known.high))
 
 
 def rank_within(keys: Array, complete: NDArray[np.bool_]) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibeval._version import __version__
 from calibeval.errors import UsageError
 from calibeval.escape import finite
+from calibeval.metrics import Better
 from calibeval.metrics.intervals import SEED
 from calibeval.protocol import EMPTY_RULES
 from calibeval.ranking.claims import Claims, gains_of, least_differences, pair_claims
@@ -20,7 +21,7 @@ from calibeval.ranking.design import Blocks, Design, Missing
 from calibeval.ranking.friedman import Friedman
 from calibeval.ranking.posthoc import POSTHOC, Posthoc
 from calibeval.ranking.schemes import BlockKind, Scheme
-from calibeval.ranking.scores import Array, Better, Scores
+from calibeval.ranking.scores import Array, Scores
 from calibeval.ranking.stability import Alternative, Effect, Order
 from calibeval.signature import Signature
 from calibeval.wording import MISSING_RULES, missing_rule

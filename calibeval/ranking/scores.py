@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError, UsageError
 from calibeval.foreign import known_name
-from calibeval.metrics import METRICS, PAPER
+from calibeval.metrics import METRICS, PAPER, Better
 from calibeval.ranges import in_range
 from calibeval.ranking.inputs import Tables
 from calibeval.table import ALL, MEAN
@@ -18,7 +18,6 @@ from calibeval.table import ALL, MEAN
 if TYPE_CHECKING:
     import pandas as pd
 
-Better = Literal["higher", "lower", "zero"]
 Array = NDArray[np.float64]
 OK, UNDEFINED, FAILED, ABSENT = range(4)  # states of a cell
 EMPTY_STATUSES = ("both_empty", "empty_reference", "empty_prediction")

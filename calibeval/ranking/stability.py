@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibeval.metrics import Better
 from calibeval.metrics.intervals import mean_interval
 from calibeval.ranking.design import Design, drop_method, keep_metrics, take_units
 from calibeval.ranking.posthoc import critical_difference
 from calibeval.ranking.schemes import OrderRule, Tick, make_blocks, mean_ranks, places
-from calibeval.ranking.scores import Array, Better
+from calibeval.ranking.scores import Array
 
 
 class Order(NamedTuple):
