@@ -22,9 +22,10 @@ from calibeval.io.case_paths import CasePaths
 from calibeval.io.cases import Case, open_label_map
 from calibeval.io.classes import ClassScheme, read_labels
 from calibeval.io.layout import squeezed
-from calibeval.io.maps import ReadOptions, open_maps
+from calibeval.io.maps import open_maps
 from calibeval.io.orientation import AGREEMENT, agreement, find_turns
 from calibeval.io.predictions import Prediction, open_prediction
+from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import find_reading, settle
 from calibeval.planes import PlaneSource
 from calibeval.protocol import make_protocol

@@ -11,8 +11,8 @@ from calibeval.errors import InputError
 from calibeval.io.array_file import ArrayFile
 from calibeval.io.case_paths import CasePaths
 from calibeval.io.classes import ClassScheme
-from calibeval.io.maps import ReadOptions
 from calibeval.io.predictions import open_prediction
+from calibeval.io.read_options import ReadOptions
 from calibeval.planes import PlaneSource
 
 

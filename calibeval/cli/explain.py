@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib.resources import files
 from typing import Annotated, NamedTuple
 
 import typer
@@ -66,6 +65,8 @@ def explain(topic: Topic = None) -> None:
 
 def read_sections() -> Iterator[Section]:
     """Every page, followed by its sections."""
+    from importlib.resources import files  # 20 ms that other commands need not wait for
+
     folder = files("calibeval").joinpath("docs")
     for page in sorted(folder.iterdir(), key=lambda page: page.name):
         if page.name.endswith(".md"):

@@ -14,9 +14,9 @@ from pathlib import Path
 from calibeval.gates.case_files import Problem, Task, check_case, died, find_place
 from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
-from calibeval.io.cases import ReadOptions
 from calibeval.io.classes import ClassScheme, home_folders
 from calibeval.io.pairing import CasePaths, Pairing, case_names, find_methods, pair_files, pair_images
+from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.io.structures import name_parts
 from calibeval.scoring.options import ScoreOptions

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from calibeval.errors import InputError, UsageError
+from calibeval.errors import InputError
 from calibeval.io.arrays import ArrayFile
+from calibeval.io.read_options import check_axes
 
 _NNUNET_KEYS = ("probabilities", "softmax")  # of its versions 2 and 1
 
@@ -111,12 +112,6 @@ def _class_layouts(
         for order, why in candidates.items()
         if tuple(shape[axis] for axis in order[1:]) == spatial
     ]
-
-
-def check_axes(axes: str) -> None:
-    """Raise UsageError unless axes are named as `--axes` wants them."""
-    if sorted(axes.lower()) not in (sorted("cxyz"), sorted("cxy"), sorted("xyz"), sorted("xy")):
-        raise UsageError(f"--axes {axes!r}: expected an order of the letters c, x, y, z, for example czyx.")
 
 
 def _named_layout(file: ArrayFile, spatial: tuple[int, ...], axes: str) -> Layout:

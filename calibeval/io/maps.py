@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,24 +16,6 @@ from calibeval.io.probabilities import file_source, stack_sources, transposed_so
 from calibeval.planes import PlaneSource
 
 PROBABILITY_KEYS = ("probabilities", "softmax", "probs", "prob", "probability", "logits", "prediction", "pred")
-
-InputKind = Literal["auto", "probabilities", "logits", "labels"]
-
-
-class ReadOptions(NamedTuple):
-    """What the user says about the files.
-
-    Attributes:
-        input: what predictions hold; `auto` tells labels from probabilities and never assumes logits.
-        axes: the prediction's own axes, as in `czyx`.
-        scale: divide probabilities by this; None takes the only scale that makes sense of the values.
-        spacing_mm: in the order of the label file's own axes; None takes the header's.
-    """
-
-    input: InputKind = "auto"
-    axes: str | None = None
-    scale: float | None = None
-    spacing_mm: tuple[float, ...] | None = None
 
 
 class Maps(NamedTuple):

@@ -13,8 +13,9 @@ from calibeval.errors import InputError
 from calibeval.io.arrays import ArrayFile
 from calibeval.io.case_paths import CasePaths
 from calibeval.io.classes import ClassScheme
-from calibeval.io.maps import PROBABILITY_KEYS, InputKind, Maps, ReadOptions, check_place, open_maps
+from calibeval.io.maps import PROBABILITY_KEYS, Maps, check_place, open_maps
 from calibeval.io.probabilities import sigmoid_source, softmax_source, with_background
+from calibeval.io.read_options import InputKind, ReadOptions
 from calibeval.io.readings import find_reading
 from calibeval.metrics.statistics import MAX_CLASSES
 from calibeval.planes import PlaneSource

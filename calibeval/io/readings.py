@@ -20,7 +20,8 @@ from calibeval.errors import InputError
 from calibeval.io.array_file import ArrayFile
 from calibeval.io.case_paths import CasePaths, Reading, Readings
 from calibeval.io.classes import ClassScheme, different_values, read_values
-from calibeval.io.maps import Maps, ReadOptions, open_maps
+from calibeval.io.maps import Maps, open_maps
+from calibeval.io.read_options import ReadOptions
 from calibeval.metrics.statistics import MAX_CLASSES
 from calibeval.planes import CHUNK
 

@@ -11,14 +11,15 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from calibeval.errors import UsageError
-from calibeval.io.classes import ClassScheme, make_scheme
-from calibeval.io.layout import check_axes
-from calibeval.io.predictions import InputKind, ReadOptions
+from calibeval.io.read_options import InputKind, ReadOptions, check_axes
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol, make_protocol
 from calibeval.wording import MISSING_RULES, missing_rule
+
+if TYPE_CHECKING:
+    from calibeval.io.classes import ClassScheme
 
 NUMBERS, LABELS, FILES = "Numbers", "Classes and labels", "Files"  # parts of the help
 
@@ -184,6 +185,8 @@ class ScoreOptions:
 
     def scheme(self, folders: Iterable[Path]) -> ClassScheme:
         """The classes, by the options and by what lies in the folders; see `make_scheme`."""
+        from calibeval.io.classes import make_scheme
+
         return make_scheme(
             folders,
             classes=self.classes,

@@ -26,7 +26,7 @@ from calibeval.io.pairing import (
     pair_files,
     with_maps,
 )
-from calibeval.io.predictions import ReadOptions
+from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.io.structures import name_parts
 from calibeval.metrics import select_metrics
