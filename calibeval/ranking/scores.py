@@ -154,7 +154,7 @@ def make_scores(tables: Tables, metrics: tuple[str, ...], better: tuple[Better, 
 
 
 def _metrics_held(tables: Tables) -> list[str]:
-    held = list(dict.fromkeys(name for name in tables.frame["metric"] if name))
+    held = [name for name in tables.frame["metric"].unique() if name]
     return [name for name in METRICS if name in held] + [name for name in held if name not in METRICS]
 
 
