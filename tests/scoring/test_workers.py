@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,13 @@ def test_a_caller_who_has_enough_waits_for_nobody():
     assert next(tasks) == (0, None)
     tasks.close()
     assert time.monotonic() - began < 30
+
+
+def test_with_the_last_result_the_pool_is_gone():
+    """Else the end of Python races with it, now and then to a traceback."""
+    before = set(threading.enumerate())
+    assert len(list(run_tasks(abs, TASKS, 2, lambda task: -1))) == len(TASKS)
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="there is no such server")
