@@ -16,16 +16,18 @@ PACKAGE = ROOT / "calibeval"
 # From the top of the house to the bottom; a module imports only from its own floor and below.
 FLOORS = (
     ("cli", "__main__"),
-    ("calibrate", "ranking", "gates", "report", "train"),
+    ("study", "report"),
+    ("calibrate", "ranking", "gates", "train", "datasets"),
     ("score",),
     ("scoring",),
+    ("plots",),
     ("confidence", "subgroups"),
     ("io", "summary", "foreign", "exports"),
     ("bins",),
     ("table", "ranges"),
     ("metrics", "phantom"),
     ("case_table",),
-    ("planes", "protocol", "files", "machine", "delimited"),
+    ("planes", "protocol", "files", "machine", "delimited", "engine"),
     ("signature",),
     ("errors", "wording", "escape", "_version"),
 )
