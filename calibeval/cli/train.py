@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from calibeval.train.fit import Fitted, Watcher
     from calibeval.train.plan import TrainingPlan
 
-_MAY_CHANGE_ON_RESUME = {"epochs", "workers", "device", "early_stop"}
-
 Data = Annotated[
     Path | None,
     typer.Argument(
@@ -193,12 +191,13 @@ def _describe(config: TrainConfig, plan: TrainingPlan) -> None:
 
 
 def _resume(out: Path, given: dict[str, Any], others: list[Any], *, dry_run: bool, quiet: bool) -> None:
+    from calibeval.train.config import MAY_CHANGE, option_of
     from calibeval.train.run import resume_run
 
-    fixed = sorted(set(given) - _MAY_CHANGE_ON_RESUME)
+    fixed = sorted(set(given) - set(MAY_CHANGE))
     if fixed or any(others):
-        what = ", ".join("--" + name.replace("_", "-") for name in fixed) or "DATA, --out and --preset"
-        may = ", ".join("--" + name.replace("_", "-") for name in sorted(_MAY_CHANGE_ON_RESUME))
+        what = ", ".join(map(option_of, fixed)) or "DATA, --out and --preset"
+        may = ", ".join(map(option_of, MAY_CHANGE))
         raise UsageError(f"--resume takes the run's own settings; {what} cannot change. Only {may} may.")
     config, plan, checkpoint = resume_run(out, given)
     if dry_run:
@@ -242,11 +241,11 @@ def _finish(config: TrainConfig, plan: TrainingPlan, fitted: Fitted, *, quiet: b
     print(f"best validation DSC {fitted.best_dsc:.4f} in epoch {fitted.best_epoch}", file=sys.stderr)
     if not fitted.curves:
         print("curves.png needs matplotlib: pip install 'calibeval[plots]'", file=sys.stderr)
-    if not plan.split.test or config.overfit_batch:
-        print("no held-out cases to score", file=sys.stderr)
-        return
     with progress("predicting", len(plan.split.test), quiet=quiet) as advance:
         held_out = predict_held_out(config, plan, advance)
+    if held_out is None:
+        print("no held-out cases to score", file=sys.stderr)
+        return
     print_failures(held_out.failures)
     job = held_out.plan_scoring()
     failed = _score(job, Path(config.out) / "score.csv")

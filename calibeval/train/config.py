@@ -87,7 +87,7 @@ class TrainConfig:
         for name, (least, most) in _RANGES.items():
             if not least <= (value := getattr(self, name)) <= most:
                 bound = f"at least {least}" if value < least else f"at most {most}"
-                raise UsageError(f"--{name.replace('_', '-')} must be {bound}, not {value}.")
+                raise UsageError(f"{option_of(name)} must be {bound}, not {value}.")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"--lr must be above 0 and finite, not {self.lr}.")
         if not 0 <= self.weight_decay < math.inf:
@@ -100,6 +100,8 @@ class TrainConfig:
                     f"Unknown {name.replace('_', '-')} {getattr(self, name)!r}. Known: {', '.join(known)}."
                 )
 
+
+MAY_CHANGE = ("device", "early_stop", "epochs", "workers")  # when a run goes on
 
 _MANY = 10**6  # no run has as many epochs; one that would never end is a slip of the finger
 _LARGEST_SIDE = 2**14
@@ -130,6 +132,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # Without DATA: small enough for two CPU cores, long enough to learn.
 DEMO: dict[str, Any] = {"epochs": 40, "batch_size": 8, "lr": 3e-3, "width": 16, "size": (64, 64)}
+
+
+def option_of(name: str) -> str:
+    """The option of `calibeval train` that sets a field."""
+    return f"--{name.replace('_', '-')}"
 
 
 def make_config(preset: str, **chosen: Any) -> TrainConfig:

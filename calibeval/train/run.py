@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import with_parts
+from calibeval.scoring.job import MethodScore, run_job, write_method
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import ScoreJob, plan_job
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_bytes
-from calibeval.train.config import TrainConfig, read_config
+from calibeval.train.config import MAY_CHANGE, TrainConfig, option_of, read_config
+from calibeval.train.fit import Fitted, Watcher, fit
 from calibeval.train.losses import build_loss
 from calibeval.train.models import BACKBONES, build_network
 from calibeval.train.plan import TrainingPlan, make_plan
 from calibeval.train.predict import predict_cases
 from calibeval.train.record import read_split, refuse_changed, refuse_taken
+from calibeval.train.team import gpu_memory
 from calibeval.train.volumes import ImageFiles
 from calibeval.wording import count_of
 
@@ -46,6 +49,59 @@ class HeldOut(NamedTuple):
     def plan_scoring(self) -> ScoreJob:
         """How `calibeval score` would score them."""
         return plan_job(self.predictions, self.labels, ScoreOptions(metrics=self.metrics))
+
+
+class Outcome(NamedTuple):
+    """How a whole run ended.
+
+    Attributes:
+        fitted: the training.
+        score: of the held-out cases, as `score.csv` holds it; None for a run that was stopped or holds no case out.
+        failures: cases that could not be predicted.
+    """
+
+    fitted: Fitted
+    score: MethodScore | None = None
+    failures: Sequence[InputError] = ()
+
+
+def run_whole(config: TrainConfig, watcher: Watcher | None = None) -> Outcome:
+    """Train, predict the held-out cases and score them into `score.csv`, in one process.
+
+    Goes on where `config.out` holds a run of these settings; then `MAY_CHANGE` are taken from `config`.
+
+    Args:
+        config: of the run.
+        watcher: for progress and stopping.
+
+    Raises:
+        UsageError: settings that make no sense, a folder that holds a run of others, or data that has changed.
+        CalibevalError: the loss is not finite, or a file cannot be read or written.
+    """
+    config, plan, checkpoint = _go_on(config) if (Path(config.out) / "last.pt").exists() else _begin(config)
+    with gpu_memory(config.batch_size):
+        fitted = fit(config, plan, watcher or Watcher(), checkpoint)
+    held_out = predict_held_out(config, plan) if fitted.finished else None
+    if held_out is None:
+        return Outcome(fitted)
+    job = held_out.plan_scoring()
+    (score,) = run_job(job)
+    write_method(Path(config.out) / "score.csv", score, job)
+    return Outcome(fitted, score, held_out.failures)
+
+
+def _begin(config: TrainConfig) -> tuple[TrainConfig, TrainingPlan, None]:
+    start_run(config)
+    return config, make_plan(config), None
+
+
+def _go_on(config: TrainConfig) -> tuple[TrainConfig, TrainingPlan, Checkpoint]:
+    out = Path(config.out)
+    kept = replace(read_config(out / "config.json"), **{name: getattr(config, name) for name in (*MAY_CHANGE, "out")})
+    names = (each.name for each in fields(TrainConfig))
+    if other := [option_of(name) for name in names if getattr(kept, name) != getattr(config, name)]:
+        raise UsageError(f"{out} holds a run of other settings ({', '.join(other)}). Choose another folder.")
+    return resume_run(out, {name: getattr(config, name) for name in MAY_CHANGE})
 
 
 def find_demo_data(out: Path) -> Path:
@@ -129,8 +185,12 @@ def _describe_groups(config: TrainConfig, group_of: Mapping[str, str]) -> str:
     return f"{found}, for example {example[0]} is of {example[1]}" if example else f"{found}, each case by itself"
 
 
-def predict_held_out(config: TrainConfig, plan: TrainingPlan, progress: Callable[[str], None]) -> HeldOut:
-    """Predict the held-out cases with the best checkpoint and lay their labels beside."""
+def predict_held_out(
+    config: TrainConfig, plan: TrainingPlan, progress: Callable[[str], None] = lambda _: None
+) -> HeldOut | None:
+    """Predict the held-out cases with the best checkpoint and lay their labels beside; None where none is held out."""
+    if not plan.split.test or config.overfit_batch:
+        return None
     out = Path(config.out)
     cases = [plan.data.cases[name] for name in plan.split.test]
     predictions = out / "preds" / config.loss.replace(":", "-")
