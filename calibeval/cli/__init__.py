@@ -7,6 +7,7 @@ failed (they are rows with status and reason). Results go to stdout, everything 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from calibeval.cli.options import PartedCommand, PartedGroup
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
 from calibeval.cli.score import score
+from calibeval.cli.study import study
 from calibeval.cli.train import train
 from calibeval.errors import describe
 
@@ -52,9 +54,9 @@ def _main(
     """Options of calibeval itself."""
 
 
-_PARTS = {
+_PARTS: dict[str, tuple[Callable[..., None], ...]] = {
     "Score and compare": (score, rank, check),
-    "Train and study": (train, predict),
+    "Train and study": (train, study, predict),
     "Tools": (
         merge,
         explain,

@@ -130,7 +130,7 @@ def train(
         "overfit_batch": overfit_batch,
     }  # fmt: skip
     given = {name: value for name, value in chosen.items() if value is not None}
-    with _plain_warnings():
+    with plain_warnings():
         if resume:
             _resume(resume, given, others=[data, out, preset or None], dry_run=dry_run, quiet=quiet)
         else:
@@ -138,7 +138,7 @@ def train(
 
 
 @contextmanager
-def _plain_warnings() -> Iterator[None]:
+def plain_warnings() -> Iterator[None]:
     """Show a warning as one line for people, without source lines."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(f"calibeval: {message}", file=sys.stderr)

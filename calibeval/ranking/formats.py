@@ -7,6 +7,8 @@ import io
 import json
 import math
 import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from calibeval import escape
 from calibeval._version import __version__
@@ -23,6 +25,19 @@ _LATEX = {mark: "\\" + mark for mark in "&%$#_{}"} | {
         "\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar",
     }.items()
 }  # fmt: skip
+
+_MARKS = {"": ("{}", "{}"), "best": ("**{}**", r"\textbf{{{}}}"), "second": ("<u>{}</u>", r"\underline{{{}}}")}
+
+
+class Marked(NamedTuple):
+    """A number in a table, marked as the `best` or the `second` of its column, and what stands behind it unmarked."""
+
+    text: str
+    mark: str = ""
+    rest: str = ""
+
+
+Cells = Sequence[str | Marked]
 
 
 def to_json(ranking: Ranking) -> str:
@@ -48,12 +63,10 @@ def to_csv(ranking: Ranking) -> str:
 def to_markdown(ranking: Ranking) -> str:
     """A table as GitHub shows it, then the tests, verdict, warnings and notes."""
     header, rows = table_cells(ranking)
-    lines = [_markdown_row(header), "|" + "---|" * len(header)]
-    lines += [_markdown_row(row) for row in rows]
+    lines = [markdown_table(header, rows)]
     if ranking.beside:
-        header, rows = beside_cells(ranking)
-        lines += ["", _markdown_row(header), "|" + "---|" * len(header), *map(_markdown_row, rows)]
-    lines += ["", *(escape.markdown(line) + "  " for line in test_lines(ranking)), ""]
+        lines += [markdown_table(*beside_cells(ranking))]
+    lines += [*(escape.markdown(line) + "  " for line in test_lines(ranking)), ""]
     for title, texts in remarks(ranking, ranking.notes):
         lines += [f"**{title}**", "", *(f"- {escape.markdown(text)}" for text in texts), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -61,9 +74,21 @@ def to_markdown(ranking: Ranking) -> str:
 
 def to_latex(ranking: Ranking) -> str:
     """A `tabular` for booktabs; tests and verdict stand above it as comments."""
-    header, rows = table_cells(ranking)
-    lines = [f"% {line}" for line in (*test_lines(ranking), *ranking.verdict, *ranking.warnings)]
-    lines += [rf"\begin{{tabular}}{{rl{'r' * (len(header) - 2)}}}", r"\toprule", _latex_row(header), r"\midrule"]
+    remarks = (*test_lines(ranking), *ranking.verdict, *ranking.warnings)
+    return latex_table(*table_cells(ranking), remarks, "rl")
+
+
+def markdown_table(header: Cells, rows: Sequence[Cells]) -> str:
+    """A table as GitHub shows it."""
+    lines = [_markdown_row(header), "|" + "---|" * len(header), *map(_markdown_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def latex_table(header: Cells, rows: Sequence[Cells], remarks: Sequence[str] = (), first: str = "l") -> str:
+    """A `tabular` for booktabs, remarks above it as comments; `first` aligns the first columns, others are numbers."""
+    lines = [f"% {line}" for line in remarks]
+    columns = first + "r" * (len(header) - len(first))
+    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(header), r"\midrule"]
     lines += [*(_latex_row(row) for row in rows), r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
@@ -196,9 +221,20 @@ def _exact(value: float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(map(escape.markdown, cells)) + " |"
+def _markdown_row(cells: Cells) -> str:
+    return "| " + " | ".join(_cell(cell, 0) for cell in cells) + " |"
 
 
-def _latex_row(cells: list[str]) -> str:
-    return " & ".join("".join(_LATEX.get(mark, mark) for mark in cell) for cell in cells) + r" \\"
+def _latex_row(cells: Cells) -> str:
+    return " & ".join(_cell(cell, 1) for cell in cells) + r" \\"
+
+
+def _cell(cell: str | Marked, form: int) -> str:
+    """A cell in Markdown (0) or LaTeX (1)."""
+    text, mark, rest = (cell, "", "") if isinstance(cell, str) else cell
+    escaped = (escape.markdown, _latex)[form]
+    return _MARKS[mark][form].format(escaped(text)) + (f" {escaped(rest)}" if rest else "")
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(mark, mark) for mark in text)

@@ -104,3 +104,8 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     return device
+
+
+def limit_threads(threads: int) -> None:
+    """Compute with so many threads of this process; sums over threads differ in the last bits from those of one."""
+    torch.set_num_threads(threads)

@@ -1,0 +1,68 @@
+"""Doing the runs of a study that are not done yet, in processes of one machine or of a scheduler's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from calibeval.errors import describe
+from calibeval.files import write_text
+from calibeval.scoring.workers import run_tasks
+from calibeval.study.plan import Run, Study
+
+
+class Task(NamedTuple):
+    """A run, and how many threads it may take."""
+
+    run: Run
+    threads: int
+
+
+class Outcome(NamedTuple):
+    """How a run ended; `error` is empty where it is done."""
+
+    run: Run
+    error: str
+    seconds: float
+
+
+def run_study(study: Study, workers: int, watch: Callable[[Outcome], None]) -> list[Outcome]:
+    """Do what is not done, go on with what was begun, try again what failed.
+
+    Args:
+        study: the runs.
+        workers: processes.
+        watch: called with each outcome as it comes.
+    """
+    tasks = [Task(run, study.threads) for run in study.runs if run.state != "done"]
+    outcomes = []
+    for _, outcome in run_tasks(perform, tasks, workers, _died):
+        watch(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def perform(task: Task) -> Outcome:
+    """Train, predict and score one run; what stops it is written to `failed.txt` and costs no other run."""
+    started, failed = time.perf_counter(), task.run.folder / "failed.txt"
+    failed.unlink(missing_ok=True)
+    error = ""
+    try:
+        _train_and_score(task)
+    except Exception as problem:
+        error = describe(problem)
+        write_text(failed, f"{error}\n")
+    return Outcome(task.run, error, time.perf_counter() - started)
+
+
+def _died(task: Task) -> Outcome:
+    return Outcome(task.run, "its process died twice, most likely for lack of memory. Try --workers 1.", 0.0)
+
+
+def _train_and_score(task: Task) -> None:
+    from calibeval.train.run import run_whole
+    from calibeval.train.team import limit_threads
+
+    limit_threads(task.threads)
+    run_whole(task.run.config)
