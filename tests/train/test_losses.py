@@ -19,6 +19,7 @@ from calibeval.train.losses import (
     MbLSLoss,
     NACLLoss,
     SDCLoss,
+    SumLoss,
     SVLSLoss,
     build_loss,
 )
@@ -306,7 +307,14 @@ def test_label_smoothing_is_torch():
     [
         ("dice", {}, "Unknown loss 'dice'. Known: dicece, fl"),
         ("fl:paper", {}, "no variant 'paper'. Known: none"),
-        ("sdc:paper", {}, "no variant 'paper'. Known: logit, authors"),
+        ("sdc:paper", {}, "no variant 'paper'. Known: logit, l2, authors"),
+        ("sdc+sdc:l2", {}, "has 'sdc' twice"),
+        ("dicece+", {}, "Unknown loss ''. Known: dicece"),
+        ("dicece+0*sdc", {}, "weight in '0\\*sdc' must be a number above 0"),
+        ("x*sdc", {}, "weight in 'x\\*sdc' must be a number above 0"),
+        ("dicece+fl", {"alpha": 1}, r"no setting 'alpha'. Known: dicece.include_background, .*, fl.gamma"),
+        ("dicece+fl", {"fl.eps": 1}, "no setting 'fl.eps'"),
+        ("sdc", {"distance": "l3"}, "'l1' or 'l2'"),
         ("fl", {"alpha": 0.2}, "no setting 'alpha'. Known: gamma"),
         ("fl", {"gamma": "high"}, "is a number, not 'high'"),
         ("fl", {"gamma": True}, "is a number, not True"),
@@ -344,6 +352,37 @@ def test_neighbour_kernels_have_the_published_width():
     torch.testing.assert_close(margin, smoothing, rtol=0, atol=0)
     wide, narrow = (NACLLoss(kernel="gaussian", sigma=sigma).targets(labels, CLASSES) for sigma in (3.0, 0.5))
     assert not torch.equal(wide["neighbours"], narrow["neighbours"])
+
+
+def test_a_sum_is_the_weighted_sum_of_its_parts():
+    logits, labels = example()
+    loss = build_loss("dicece + 0.5*sdc:logit+ls", {"sdc.alpha": 0.3, "ls.alpha": 0.2, "lambda": 0.4})
+    parts = {
+        "dicece": (1.0, build_loss("dicece")),
+        "sdc": (0.5, build_loss("sdc:logit", {"alpha": 0.3, "lam": 0.4})),
+        "ls": (1.0, build_loss("ls", {"alpha": 0.2})),
+    }
+    expected = {
+        f"{name}_{key}": weight * value
+        for name, (weight, part) in parts.items()
+        for key, value in part.terms(logits, labels).items()
+    }
+    terms = loss.terms(logits, labels)
+    assert list(terms) == ["dicece_ce", "dicece_dice", "sdc_ce", "sdc_neighbours", "sdc_sdf", "ls_ce"]
+    for key, value in expected.items():
+        torch.testing.assert_close(terms[key], value, rtol=0, atol=0)
+    assert set(loss.targets(labels, CLASSES)) == {"sdc.neighbours", "sdc.sdf"}
+    shared = build_loss("nacl+sdc", {"kernel": "gaussian"})
+    assert isinstance(shared, SumLoss)
+    assert [vars(part)["neighbours"].kernel for _, part in shared.parts.values()] == ["gaussian"] * 2
+    assert isinstance(build_loss("1*sdc", {"sdc.alpha": 0.2}), SDCLoss)
+
+
+def test_sdc_with_squares():
+    """On probabilities, 2 (p - sigma) squared: at p = 1/2 all over, with one class, (1/2)^2 + (2 / 2)^2."""
+    labels = torch.zeros(1, 4, 4, dtype=torch.long)
+    terms = build_loss("sdc:l2", {"alpha": 1.0, "lam": 1.0}).terms(torch.zeros(1, 2, 4, 4), labels)
+    assert (terms["neighbours"].item(), terms["sdf"].item()) == pytest.approx((0.25, 1.0))
 
 
 def test_lambda_is_a_setting_by_its_name():

@@ -86,6 +86,10 @@ class Formulas:
         neighbours = self.around("replicate", lambda o: any(o) * np.exp(-np.dot(o, o) / 2 / 2.0**2))
         return self.cross(0.5 * self.y + 0.5 * neighbours)
 
+    def sdc_l2(self):
+        near = 0.1 * ((self.p - self.around("replicate")) ** 2).mean()
+        return self.ce + near + 0.4 * ((self.p - 1 / (1 + np.exp(self.distance()))) ** 2).mean()
+
     def sdc(self, on="probabilities"):
         near = 0.1 * np.abs(self.p - self.around("replicate")).mean()
         if on == "probabilities":
@@ -116,6 +120,7 @@ FORMULAS = {
     "fcl:sdc_repo": lambda f: f.focal() + 0.1 * ((f.p - f.y) ** 2).mean(),
     "sdc": lambda f: f.sdc(),
     "sdc:logit": lambda f: f.sdc("logits"),
+    "sdc:l2": lambda f: f.sdc_l2(),
 }
 
 
