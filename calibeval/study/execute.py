@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from calibeval.engine import run_tasks
 from calibeval.errors import describe
 from calibeval.files import write_text
-from calibeval.scoring.workers import run_tasks
 from calibeval.study.plan import Run, Study
 
 
