@@ -40,7 +40,8 @@ Loss = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[:VARIANT]",
-        help="dicece, fl, ecp, ls, svls, mbls, nacl, fcl or sdc [sdc]; or a sum, as dicece+0.5*sdc.",
+        help="dicece, fl, ecp, ls, svls, mbls, nacl, fcl, sdc, hard_l1ace or soft_l1ace [sdc]; or a sum, as "
+        "dicece+0.5*sdc.",
     ),
 ]
 Set = Annotated[

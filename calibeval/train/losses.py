@@ -1,4 +1,4 @@
-"""The nine losses that are compared for calibrated segmentation, as plain `torch.nn.Module`s, and their registry.
+"""The losses that are compared for calibrated segmentation, as plain `torch.nn.Module`s, and their registry.
 
 Calling convention, as in MONAI and nnU-Net: `loss(logits, labels)` with logits (B, C, *spatial), 2-D or 3-D, and
 integer labels (B, *spatial) or (B, 1, *spatial) gives one scalar, the mean over batch and known voxels. Half precision
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from calibeval.errors import UsageError
+from calibeval.train.calibration_losses import HardL1ACELoss, SoftL1ACELoss
 from calibeval.train.label_losses import (
     DiceCELoss,
     ECPLoss,
@@ -42,6 +43,7 @@ __all__ = [
     "ECPLoss",
     "FCLLoss",
     "FocalLoss",
+    "HardL1ACELoss",
     "LabelSmoothingLoss",
     "Loss",
     "MbLSLoss",
@@ -52,6 +54,7 @@ __all__ = [
     "SDCLoss",
     "SVLSLoss",
     "SegmentationLoss",
+    "SoftL1ACELoss",
     "SumLoss",
     "Variant",
     "build_loss",
@@ -116,9 +119,13 @@ _ROWS = (
          {"logit": Variant(SDCLoss, {"on": "logits"}),
           "l2": Variant(SDCLoss, {"distance": "l2"}),
           "authors": Variant(ReleasedSDCLoss)}),
+    Loss("hard_l1ace", "average calibration error in hard bins", HardL1ACELoss,
+         "CE + 1 - Dice + lam mean_bins |mean p - mean y|", "arXiv:2506.03942"),
+    Loss("soft_l1ace", "average calibration error in soft bins", SoftL1ACELoss,
+         "as hard_l1ace, each voxel in two bins", "arXiv:2506.03942"),
 )  # fmt: skip
 
-_ABOVE_ZERO = ("eps", "kappa", "sigma")
+_ABOVE_ZERO = ("bins", "eps", "kappa", "sigma")
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ROWS}
 
