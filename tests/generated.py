@@ -90,6 +90,18 @@ def losses() -> str:
     )
 
 
+def trainers() -> str:
+    """The table of nnU-Net's trainers; needs torch."""
+    from calibeval.train.losses import LOSSES
+    from calibeval.train.nnunet import trainer_name
+
+    def named(specs: Iterable[str]) -> str:
+        return ", ".join(f"`{trainer_name(spec)}`" for spec in specs)
+
+    rows = ((named([loss.name]), named(f"{loss.name}:{name}" for name in loss.variants)) for loss in LOSSES.values())
+    return _table(("published setting", "variants"), rows)
+
+
 def protocols() -> str:
     """The table of protocols, one a column."""
     choices = {
@@ -226,6 +238,7 @@ PARTS = {
     "metrics": metrics,
     "lesions": lesions,
     "losses": losses,
+    "trainers": trainers,
     "protocols": protocols,
     "hd95": hd95,
     "empty-rules": empty_rules,

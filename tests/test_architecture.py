@@ -32,19 +32,7 @@ FLOORS = (
     ("errors", "wording", "escape", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
-HEAVY = (
-    "torch",
-    "matplotlib",
-    "numba",
-    "scipy",
-    "SimpleITK",
-    "pandas",
-    "nibabel",
-    "monai",
-    "distributed",
-    "dask",
-    "fsspec",
-)
+HEAVY = ("torch", "matplotlib", "numba", "scipy", "SimpleITK", "pandas", "nibabel", "monai")
 
 
 def imports(path, *, at_start_only):

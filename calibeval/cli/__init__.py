@@ -17,6 +17,7 @@ from calibeval.cli.check import check
 from calibeval.cli.console import prepare_streams
 from calibeval.cli.explain import explain
 from calibeval.cli.merge import merge
+from calibeval.cli.nnunet import nnunet
 from calibeval.cli.options import PartedCommand, PartedGroup
 from calibeval.cli.predict import predict
 from calibeval.cli.rank import rank
@@ -56,7 +57,7 @@ def _main(
 
 _PARTS: dict[str, tuple[Callable[..., None], ...]] = {
     "Score and compare": (score, rank, check),
-    "Train and study": (train, study, predict),
+    "Train and study": (train, study, predict, nnunet),
     "Tools": (
         merge,
         explain,

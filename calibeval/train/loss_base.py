@@ -50,11 +50,16 @@ def check_inputs(logits: Tensor, labels: Tensor, ignore_index: int) -> Voxels:
         )
     labels = labels.long()
     known = labels != ignore_index
-    _check_labels(labels, known, logits.shape[1])
+    check_labels(labels, known, logits.shape[1])
     return Voxels(logits if logits.dtype == torch.float64 else logits.float(), labels, known)
 
 
-def _check_labels(labels: Tensor, known: Tensor, classes: int) -> None:
+def check_labels(labels: Tensor, known: Tensor, classes: int) -> None:
+    """Refuse known labels outside the classes, where labels are in main memory.
+
+    Raises:
+        UsageError: naming them.
+    """
     if labels.device.type != "cpu":
         return  # a look at the values would stall the device's queue; `calibeval train` checks labels on reading
     wrong = known & ((labels < 0) | (labels >= classes))

@@ -16,7 +16,7 @@ COMMANDS = {
     for name, declared in group.commands.items()
     for below, command in getattr(declared, "commands", {"": declared}).items()
 }
-READ_ONLY = {"explain"}  # prints; every other command writes
+READ_ONLY = {"explain", "nnunet"}  # print; every other command writes
 PARTS = ["Score and compare", "Train and study", "Tools"]
 
 # How an option that has this word must be written, in whatever command it stands.
@@ -24,7 +24,6 @@ WORDS = {
     "--cases": {"metavar": "FILE"},
     "--fold": {"metavar": "i/n"},
     "--shard": {"metavar": "i/n"},
-    "--scheduler": {"metavar": "tcp://HOST:PORT"},
 }
 # One word that two commands take differently: train goes on with a folder, each command has its own formats.
 OWN_FORM = {"--resume", "--format", "--protocol", "-o", "--out", "--missing"}
@@ -84,6 +83,5 @@ def test_the_command_line_has_every_choice_of_scoring_in_its_part(cli):
         assert f"--{option.name} " in text.partition(f"{option.part}:")[2]
     known = {word for command, word, _ in options() if command == "score"}
     assert known - {f"--{option.name}" for option in OPTIONS.values()} == {
-        "-o", "--out", "--workers", "--scheduler", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet",
-        "--by",
+        "-o", "--out", "--workers", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet", "--by",
     }  # fmt: skip
