@@ -130,7 +130,12 @@ class ScoredFolder:
 
 
 def score_folder(
-    predictions: Path | str, labels: Path | str | None = None, *, workers: int | None = 1, **choices: Any
+    predictions: Path | str,
+    labels: Path | str | None = None,
+    *,
+    workers: int | None = 1,
+    scheduler: str | None = None,
+    **choices: Any,
 ) -> ScoredFolder:
     """Score files, as `calibeval score` does, without writing any.
 
@@ -139,10 +144,11 @@ def score_folder(
         labels: folder or file; None when each NPZ holds its label.
         workers: processes; None takes as many as cores, memory and work allow. More than one needs the usual
             `if __name__ == "__main__":` in a script.
+        scheduler: address of a dask scheduler, whose workers score in place of processes.
         **choices: as in `calibeval.scoring.options.ScoreOptions`: protocol, metrics, classes, regions, ...
 
     Raises:
         UsageError: nothing to score, or names that fit in more than one way. A bad case never raises: see `errors`.
     """
     job = plan_job(Path(predictions), None if labels is None else Path(labels), ScoreOptions(**choices))
-    return ScoredFolder(tuple(run_job(job, workers=workers)))
+    return ScoredFolder(tuple(run_job(job, workers=workers, scheduler=scheduler)))

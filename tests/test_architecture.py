@@ -32,7 +32,19 @@ FLOORS = (
     ("errors", "wording", "escape", "_version"),
 )
 FLOOR = {module: len(FLOORS) - place for place, modules in enumerate(FLOORS) for module in modules}
-HEAVY = ("torch", "matplotlib", "numba", "scipy", "SimpleITK", "pandas", "nibabel", "monai")
+HEAVY = (
+    "torch",
+    "matplotlib",
+    "numba",
+    "scipy",
+    "SimpleITK",
+    "pandas",
+    "nibabel",
+    "monai",
+    "distributed",
+    "dask",
+    "fsspec",
+)
 
 
 def imports(path, *, at_start_only):

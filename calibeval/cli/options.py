@@ -12,6 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 from calibeval.scoring.options import OPTIONS, Option, ScoreOptions
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="tcp://HOST:PORT", help="Work on the workers of this dask scheduler, not in processes here."),
+]
 Channels = Annotated[
     int | None, typer.Option(min=1, help="Files an image, where names do not tell (case_0000, case_0001).")
 ]

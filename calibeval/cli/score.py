@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from calibeval.cli.console import INTERRUPTED
-from calibeval.cli.options import DryRun, Quiet, Workers, takes_score_options
+from calibeval.cli.options import DryRun, Quiet, Scheduler, Workers, takes_score_options
 from calibeval.cli.outputs import Output, files_of, output_of_name, output_of_path, outputs_of
 from calibeval.errors import UsageError
 from calibeval.wording import parse_part
@@ -61,6 +61,7 @@ def score(
     *,
     out: Out = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     shard: Shard = None,
     resume: Resume = False,
     dry_run: DryRun = False,
@@ -86,7 +87,7 @@ def score(
         from calibeval.cli.dry_run import print_plan
 
         raise typer.Exit(print_plan(job))
-    raise typer.Exit(_run(job, outputs, workers, resume=resume, quiet=quiet))
+    raise typer.Exit(_run(job, outputs, workers, scheduler, resume=resume, quiet=quiet))
 
 
 class _Outputs(NamedTuple):
@@ -139,7 +140,9 @@ def _advice(path: Path) -> str:
     return " A folder of such a name must be there already."
 
 
-def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool, quiet: bool) -> int:
+def _run(
+    job: ScoreJob, outputs: _Outputs, workers: int | None, scheduler: str | None, *, resume: bool, quiet: bool
+) -> int:
     from calibeval.cli.scoring import score_and_write
     from calibeval.files import check_writable, write_text
     from calibeval.scoring.job import side_files
@@ -154,7 +157,7 @@ def _run(job: ScoreJob, outputs: _Outputs, workers: int | None, *, resume: bool,
     if not resume:
         _drop_shards(stores, quiet=quiet)
     try:
-        scores = score_and_write(job, paths, workers=workers, quiet=quiet, stores=stores)
+        scores = score_and_write(job, paths, workers=workers, scheduler=scheduler, quiet=quiet, stores=stores)
     except KeyboardInterrupt:
         print("calibeval: interrupted. What is done is kept: the same command with --resume goes on.", file=sys.stderr)
         return INTERRUPTED

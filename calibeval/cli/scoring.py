@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def score_and_write(
     tables: Mapping[str, Path],
     *,
     workers: int | None,
+    scheduler: str | None = None,
     quiet: bool,
     stores: Mapping[str, ShardStore] | None = None,
 ) -> list[MethodScore]:
@@ -32,16 +34,19 @@ def score_and_write(
         job: what to do.
         tables: where each method's table goes; a method that is not there is not written.
         workers: processes; None takes as many as cores, memory and work allow.
+        scheduler: of dask.distributed, in place of processes.
         quiet: no progress, and only errors.
         stores: of finished cases; they go when all is written, so that no method is done twice.
     """
     from calibeval.scoring.job import run_job, write_method
 
-    prepare_kernels(job, workers)
+    if scheduler is None:
+        prepare_kernels(job, workers)
     total = sum(len(pairing.cases) for pairing in job.pairings.values())
     scores = []
     with progress("scoring", total, quiet=quiet) as advance:
-        for method in run_job(job, workers=workers, stores=stores, progress=lambda case, _score: advance(case)):
+        run = partial(run_job, job, workers=workers, scheduler=scheduler, stores=stores)
+        for method in run(progress=lambda case, _score: advance(case)):
             if method.method in tables:
                 write_method(tables[method.method], method, job)
             scores.append(method)

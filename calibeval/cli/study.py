@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calibeval.cli.options import DryRun, Quiet
+from calibeval.cli.options import DryRun, Quiet, Scheduler
 from calibeval.cli.train import plain_warnings, require_torch
 from calibeval.errors import UsageError
 from calibeval.wording import count_of
@@ -39,6 +39,7 @@ def study(
     data: Data = None,
     out: Out = None,
     workers: Workers = 1,
+    scheduler: Scheduler = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
@@ -55,7 +56,7 @@ def study(
         _print_states(chosen)
     if not dry_run:
         with plain_warnings():
-            _run(chosen, workers, quiet=quiet)
+            _run(chosen, workers, scheduler, quiet=quiet)
 
 
 def _place(text: str) -> tuple[str, str]:
@@ -83,7 +84,7 @@ def _print_states(study: Study) -> None:
     console.print(table)
 
 
-def _run(study: Study, workers: int, *, quiet: bool) -> None:
+def _run(study: Study, workers: int, scheduler: str | None, *, quiet: bool) -> None:
     """Do the runs and make the tables; exit code 3 when a run failed."""
     from calibeval.study.collect import collect_tables
     from calibeval.study.execute import run_study
@@ -98,7 +99,7 @@ def _run(study: Study, workers: int, *, quiet: bool) -> None:
         if outcome.error or not quiet:
             print(f"{len(done)}/{len(left)} {outcome.run.name}: {how}", file=sys.stderr, flush=True)
 
-    outcomes = run_study(study, workers, watch)
+    outcomes = run_study(study, workers, watch, scheduler)
     tables = collect_tables(study)
     write_tables(study.out / "tables", tables)
     if not quiet:

@@ -37,9 +37,17 @@ Data = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the run [runs/DATA-LOSS-fFOLD-sSEED].")]
 Loss = Annotated[
-    str | None, typer.Option(metavar="NAME[:VARIANT]", help="dicece, fl, ecp, ls, svls, mbls, nacl, fcl or sdc [sdc].")
+    str | None,
+    typer.Option(
+        metavar="NAME[:VARIANT]",
+        help="dicece, fl, ecp, ls, svls, mbls, nacl, fcl, sdc, hard_l1ace or soft_l1ace [sdc]; or a sum, as "
+        "dicece+0.5*sdc.",
+    ),
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the loss; repeatable.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Setting of the loss; in a sum NAME.KEY=VALUE; repeatable."),
+]
 Morph = Annotated[
     str | None,
     typer.Option(
@@ -69,7 +77,8 @@ GroupBy = Annotated[
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training slices [100].")]
 BatchSize = Annotated[int | None, typer.Option(help="Slices per forward pass, over all processes [16].")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate at the start [0.001].")]
-Augment = Annotated[bool | None, typer.Option("--augment/--no-augment", help="Random changes of the slices [on].")]
+Augment = Annotated[str | None, typer.Option(help="Random changes of the slices: none or basic [basic].")]
+NoAugment = Annotated[bool, typer.Option("--no-augment", help="The same as --augment none.")]
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and augmentation [0].")]
 Deterministic = Annotated[
     bool | None, typer.Option("--deterministic", help="Deterministic operations where torch has them.")
@@ -79,6 +88,9 @@ Accumulate = Annotated[int | None, typer.Option(help="Forward passes per step of
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ... [auto].")]
 Workers = Annotated[int | None, typer.Option(help="Processes that prepare data [0].")]
 EarlyStop = Annotated[int | None, typer.Option(help="Stop after so many epochs without a better one; 0 never [0].")]
+KeepPredictions = Annotated[
+    str | None, typer.Option(metavar="STEP,...", help="Keep the validation predictions after so many batches.")
+]
 Overfit = Annotated[bool | None, typer.Option("--overfit-batch", help="Learn one batch by heart, as a test.")]
 Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder.")]
 
@@ -103,6 +115,7 @@ def train(
     batch_size: BatchSize = None,
     lr: LearningRate = None,
     augment: Augment = None,
+    no_augment: NoAugment = False,
     seed: Seed = None,
     deterministic: Deterministic = None,
     amp: Amp = None,
@@ -111,12 +124,13 @@ def train(
     workers: Workers = None,
     early_stop: EarlyStop = None,
     overfit_batch: Overfit = None,
+    keep_predictions: KeepPredictions = None,
     resume: Resume = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a segmentation network with a calibration loss, predict held-out cases and score them."""
-    from calibeval.train.config import parse_settings, parse_size
+    from calibeval.train.config import parse_settings, parse_size, parse_steps
 
     require_torch()
     neighbourhood = {name: value for name, value in (("morph", morph), ("kernel", kernel)) if value is not None}
@@ -125,9 +139,10 @@ def train(
         "loss": loss, "settings": settings or None, "backbone": backbone, "width": width,
         "size": parse_size(size) if size else None, "fold": fold, "epochs": epochs,
         "cases": str(cases) if cases else None, "group_by": group_by, "channels": channels,
-        "batch_size": batch_size, "lr": lr, "augment": augment, "seed": seed, "deterministic": deterministic,
+        "batch_size": batch_size, "lr": lr, "augment": "none" if no_augment else augment, "seed": seed,
+        "deterministic": deterministic,
         "amp": amp, "accumulate": accumulate, "device": device, "workers": workers, "early_stop": early_stop,
-        "overfit_batch": overfit_batch,
+        "overfit_batch": overfit_batch, "keep_predictions": parse_steps(keep_predictions) if keep_predictions else None,
     }  # fmt: skip
     given = {name: value for name, value in chosen.items() if value is not None}
     with plain_warnings():
@@ -170,7 +185,7 @@ def _start(
 
     base = {} if data or preset else DEMO
     config = make_config(preset, data=str(data or ""), out="", **{**base, **given})
-    name = f"{(data or Path('sample_data')).resolve().name}-{config.loss.replace(':', '-')}"
+    name = f"{(data or Path('sample_data')).resolve().name}-{config.method}"
     config = replace(config, out=str(out or f"runs/{name}-f{(config.fold or '1').split('/')[0]}-s{config.seed}"))
     start_run(config)
     with TemporaryDirectory() as scratch:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from calibeval.engine import run_tasks
 from calibeval.gates.case_files import Problem, Task, check_case, died, find_place
 from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
@@ -20,7 +21,6 @@ from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.io.structures import name_parts
 from calibeval.scoring.options import ScoreOptions
-from calibeval.scoring.workers import run_tasks
 from calibeval.wording import count_of
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from calibeval.bins import bins_path, pool, write_bins
+from calibeval.engine import run_tasks
 from calibeval.errors import CalibevalError, InputError, UsageError, describe
 from calibeval.io.arrays import open_array, with_parts
 from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case, open_label
@@ -29,7 +31,6 @@ from calibeval.scoring.plan import ScoreJob, settle_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
-from calibeval.scoring.workers import run_tasks
 from calibeval.signature import Signature
 from calibeval.table import NOT_COMPUTED, Row, to_frame, write_table
 
@@ -89,6 +90,7 @@ def run_job(
     job: ScoreJob,
     *,
     workers: int | None = 1,
+    scheduler: str | None = None,
     stores: Mapping[str, ShardStore] | None = None,
     progress: Callable[[str, CaseScore], None] = lambda case, score: None,
 ) -> Iterator[MethodScore]:
@@ -97,23 +99,27 @@ def run_job(
     Args:
         job: what to do.
         workers: processes; None takes as many as cores, memory and work allow.
+        scheduler: of dask.distributed, whose workers score in place of processes; see `calibeval.engine`.
         stores: where to keep finished cases, by method; what lies there under the right key is not done again.
         progress: called with each case's name and score, in the order of finishing.
     """
     provide_kernel_cache()  # here, so that workers share one
     job = settle_job(job)
+    run = partial(_run_cases, job, workers=workers, scheduler=scheduler, progress=progress)
     for method, whole in job.pairings.items():
         pairing = whole if job.shard is None else whole._replace(cases=whole.cases[job.shard[0] - 1 :: job.shard[1]])
         store = (stores or {}).get(method)
-        scores = dict(_run_cases(job, pairing.cases, workers, store, progress))
+        scores = dict(run(pairing.cases, store))
         yield collect(job, method, {case.case: scores[case.case] for case in pairing.cases})
 
 
 def _run_cases(
     job: ScoreJob,
     cases: list[CasePaths],
-    workers: int | None,
     store: ShardStore | None,
+    *,
+    workers: int | None,
+    scheduler: str | None,
     progress: Callable[[str, CaseScore], None],
 ) -> Iterator[tuple[str, CaseScore]]:
     keys = {paths.case: _key(job, paths) for paths in cases} if store else {}
@@ -125,10 +131,11 @@ def _run_cases(
         else:
             progress(paths.case, kept)
             yield paths.case, kept
-    processes = choose_workers(todo, workers)
-    alone = replace(job, pairings={})  # what every process gets
-    tasks = [_Task(paths, alone, max(1, available_cores() // processes)) for paths in todo]
-    for index, score in run_tasks(_score_task, tasks, processes, _died):
+    processes = choose_workers(todo, workers) if scheduler is None else 1
+    threads = max(1, available_cores() // processes) if scheduler is None else 1
+    alone = replace(job, pairings={}, groups={})  # what every process gets
+    tasks = [_Task(paths, alone, threads) for paths in todo]
+    for index, score in run_tasks(_score_task, tasks, processes, _died, scheduler=scheduler):
         case = todo[index].case
         if store and not score.error:
             store.save(case, keys[case], score)
@@ -147,6 +154,7 @@ def _score_task(task: _Task) -> CaseScore:
     paths, job, threads = task
     if not paths.prediction:
         return _missing(paths, job)
+    provide_kernel_cache()
     use_cores(threads)
     try:
         case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks, masked=job.masked)

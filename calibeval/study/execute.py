@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from calibeval.engine import run_tasks
 from calibeval.errors import describe
 from calibeval.files import write_text
-from calibeval.scoring.workers import run_tasks
 from calibeval.study.plan import Run, Study
 
 
@@ -27,17 +27,20 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def run_study(study: Study, workers: int, watch: Callable[[Outcome], None]) -> list[Outcome]:
+def run_study(
+    study: Study, workers: int, watch: Callable[[Outcome], None], scheduler: str | None = None
+) -> list[Outcome]:
     """Do what is not done, go on with what was begun, try again what failed.
 
     Args:
         study: the runs.
         workers: processes.
         watch: called with each outcome as it comes.
+        scheduler: of dask.distributed, in place of processes here.
     """
     tasks = [Task(run, study.threads) for run in study.runs if run.state != "done"]
     outcomes = []
-    for _, outcome in run_tasks(perform, tasks, workers, _died):
+    for _, outcome in run_tasks(perform, tasks, workers, _died, scheduler=scheduler):
         watch(outcome)
         outcomes.append(outcome)
     return outcomes

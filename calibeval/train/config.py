@@ -22,8 +22,8 @@ class TrainConfig:
     Attributes:
         data: folder of the data set.
         out: folder of the run.
-        loss: `NAME` or `NAME:VARIANT` of `LOSSES`.
-        settings: of the loss, where they differ from its defaults.
+        loss: `NAME` or `NAME:VARIANT` of `LOSSES`, or a sum of some, as `dicece+0.5*sdc`.
+        settings: of the loss, where they differ from its defaults; of a part of a sum as `NAME.KEY`.
         backbone: key of `BACKBONES`.
         width: filters at full resolution; 0 takes the backbone's own.
         size: height and width of the training slices, cropped or padded; 0 fits the largest slice, up to 256.
@@ -40,7 +40,8 @@ class TrainConfig:
         weight_decay: of the optimizer.
         schedule: `constant`, `step` (times .1 after every `step_epochs`) or `cosine` (to 0 at the end).
         step_epochs: of the step schedule.
-        augment: random affine maps and intensity changes of the training slices.
+        augment: key of `AUGMENTATIONS`: random changes of the training slices. Earlier versions had true (`basic`) and
+            false (`none`).
         early_stop: stop after so many epochs without a better validation DSC; 0 never does.
         overfit_batch: train and validate on one batch, to see whether the model can learn at all.
         seed: of weights, order and augmentation.
@@ -48,6 +49,7 @@ class TrainConfig:
         amp: half precision where it is safe.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         workers: processes that prepare data; 0 prepares in the main process.
+        keep_predictions: batches, counted over all epochs, after which the validation cases' probabilities are kept.
     """
 
     data: str
@@ -69,7 +71,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     schedule: str = "cosine"
     step_epochs: int = 50
-    augment: bool = True
+    augment: str = "basic"
     early_stop: int = 0
     overfit_batch: bool = False
     seed: int = 0
@@ -77,6 +79,12 @@ class TrainConfig:
     amp: bool = False
     device: str = "auto"
     workers: int = 0
+    keep_predictions: tuple[int, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """The loss as the name of a folder, and so of a method in tables."""
+        return "".join(self.loss.split()).replace(":", "-").replace("*", "x")
 
     @property
     def group_noun(self) -> str:
@@ -84,6 +92,8 @@ class TrainConfig:
         return {PATIENT: "patient", NONE: "case"}.get(self.group_by, "group")
 
     def __post_init__(self) -> None:
+        if isinstance(self.augment, bool):
+            object.__setattr__(self, "augment", "basic" if self.augment else "none")
         for name, (least, most) in _RANGES.items():
             if not least <= (value := getattr(self, name)) <= most:
                 bound = f"at least {least}" if value < least else f"at most {most}"
@@ -109,7 +119,9 @@ _RANGES = {
     "epochs": (1, _MANY), "batch_size": (1, _MANY), "accumulate": (1, _MANY), "step_epochs": (1, _MANY),
     "early_stop": (0, _MANY), "workers": (0, 1024), "width": (0, 4096), "channels": (0, 1024), "seed": (0, 2**63 - 1),
 }  # fmt: skip
+_TUPLES = ("size", "keep_predictions")
 _CHOICES = {
+    "augment": ("none", "basic"),
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "step", "cosine"),
 }
@@ -122,11 +134,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "nacl-code": {
         "optimizer": "adam", "lr": 1e-3, "schedule": "step", "step_epochs": 50, "epochs": 100, "batch_size": 4,
-        "augment": False, "backbone": "unet-nacl", "size": (192, 192),
+        "augment": "none", "backbone": "unet-nacl", "size": (192, 192),
     },
     "sdc-repo": {
         "optimizer": "adamw", "lr": 1e-4, "weight_decay": 1e-2, "schedule": "cosine", "epochs": 200, "batch_size": 4,
-        "augment": False, "backbone": "unet", "width": 32,
+        "augment": "none", "backbone": "unet", "width": 32,
     },
 }  # fmt: skip
 
@@ -153,7 +165,11 @@ def make_config(preset: str, **chosen: Any) -> TrainConfig:
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Give the config with plain types only, as JSON and checkpoints hold it."""
-    return {**asdict(config), "size": list(config.size), "settings": dict(config.settings)}
+    return {
+        **asdict(config),
+        **{name: list(getattr(config, name)) for name in _TUPLES},
+        "settings": dict(config.settings),
+    }
 
 
 def config_from_dict(values: Mapping[str, Any], path: Path) -> TrainConfig:
@@ -166,7 +182,7 @@ def config_from_dict(values: Mapping[str, Any], path: Path) -> TrainConfig:
     known = {each.name for each in fields(TrainConfig)}
     if odd := ", ".join(sorted((set(values) - known) | ({"data", "out", "size"} - set(values)))):
         raise InputError(path, f"not a run configuration of this version: fields {odd} are missing or unknown.")
-    return TrainConfig(**{**values, "size": tuple(values["size"])})
+    return TrainConfig(**{**values, **{name: tuple(values[name]) for name in _TUPLES if name in values}})
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -211,6 +227,18 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise UsageError(f"--size expects N or HxW in pixels, for example 192 or 192x160, not {text!r}.")
     return int(parts[0]), int(parts[-1])
+
+
+def parse_steps(text: str) -> tuple[int, ...]:
+    """Read `STEP,...`.
+
+    Raises:
+        UsageError: something that is no whole number above 0.
+    """
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--keep-predictions expects steps above 0, for example 100,400, not {text!r}.")
+    return tuple(sorted(map(int, parts)))
 
 
 def _value(text: str) -> Setting:

@@ -13,24 +13,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from calibeval.errors import CalibevalError
-from calibeval.metrics.overlap import class_overlap, dsc
-from calibeval.metrics.statistics import IGNORED
+from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.train.checkpoint import Checkpoint
 from calibeval.train.config import TrainConfig
 from calibeval.train.models import BACKBONES
 from calibeval.train.plan import TrainingPlan
-from calibeval.train.predict import Predictor
+from calibeval.train.predict import Predictor, write_probabilities
 from calibeval.train.record import plot_curves, renew_records, write_metrics, write_origin
 from calibeval.train.session import Session, open_session, save_best, save_last
 from calibeval.train.slices import Batch, make_loader
 from calibeval.train.team import join_team
-from calibeval.train.volumes import Volume
+from calibeval.train.validation import Scores, mean_scores, score_volume
 
 
 class Fitted(NamedTuple):
@@ -76,6 +73,7 @@ def fit(config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume: Check
         CalibevalError: the loss is not finite, or a file cannot be written; `last.pt` is still good.
     """
     out = Path(config.out)
+    provide_kernel_cache()
     with join_team(config.device) as team:
         session = open_session(config, plan, team, resume, out / "last.pt")
         progress = session.progress
@@ -115,19 +113,6 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     return config.lr
 
 
-def volume_dsc(predicted: NDArray[np.int64], volume: Volume, classes: int) -> float:
-    """Mean DSC of the foreground classes of one volume; a class absent from both masks does not count."""
-    label = volume.label
-    if label is None:
-        raise ValueError(f"case {volume.name} has no label")
-    known = label != IGNORED
-    pairs = label[known].astype(np.int64) * classes + predicted[known]
-    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-    values = [dsc(class_overlap(confusion, c)) for c in range(1, classes)]
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
-
-
 def _train_epoch(session: Session, loader: torch.utils.data.DataLoader[Batch], watcher: Watcher) -> bool:
     """Go over the epoch's remaining batches; False when stopped before its end."""
     config, progress, batches = session.config, session.progress, len(session.order)
@@ -145,6 +130,7 @@ def _train_epoch(session: Session, loader: torch.utils.data.DataLoader[Batch], w
         session.scaler.step(session.optimizer)
         session.scaler.update()
         session.optimizer.zero_grad()
+        _keep_predictions(session)
         if progress.step < batches and session.team.any(watcher.stop()):
             return False
     return True
@@ -186,20 +172,32 @@ def _refuse(session: Session, what: str) -> None:
     raise CalibevalError(f"{what} epoch {progress.epoch + 1}. {kept}. A smaller --lr, or no --amp, usually helps.")
 
 
-def _validate(session: Session) -> float:
-    """Mean DSC over the validation volumes, shared among the processes."""
-    team, plan = session.team, session.plan
-    backbone, batch_size = BACKBONES[plan.network.backbone], session.config.batch_size
-    predict = Predictor(session.network, backbone, plan.size, team.device, batch_size=batch_size)
-    mine = [
-        volume_dsc(predict(volume.image).argmax(axis=1), volume, plan.network.classes)
-        for volume in plan.val[team.rank :: team.world]
-    ]
-    values = [value for part in team.gather(mine) for value in part if not math.isnan(value)]
-    return sum(values) / len(values) if values else 0.0
+def _predictor(session: Session) -> Predictor:
+    network = session.plan.network
+    backbone, batch_size = BACKBONES[network.backbone], session.config.batch_size
+    return Predictor(session.network, backbone, session.plan.size, session.team.device, batch_size=batch_size)
 
 
-def _close_epoch(session: Session, val_dsc: float, seconds: float) -> dict[str, float]:
+def _validate(session: Session) -> Scores:
+    """Means over the validation volumes, shared among the processes."""
+    team, plan, predict = session.team, session.plan, _predictor(session)
+    mine = [score_volume(predict(volume.image), volume) for volume in plan.val[team.rank :: team.world]]
+    return mean_scores(scores for part in team.gather(mine) for scores in part)
+
+
+def _keep_predictions(session: Session) -> None:
+    """Write the validation volumes' probabilities where the run asks for them at this step."""
+    config, team = session.config, session.team
+    step = session.progress.epoch * len(session.order) + session.progress.step
+    if step not in config.keep_predictions:
+        return
+    predict, folder = _predictor(session), Path(config.out) / "kept" / f"step{step}" / config.method
+    for volume in session.plan.val[team.rank :: team.world]:
+        write_probabilities(folder, volume, predict(volume.image))
+    session.model.train()
+
+
+def _close_epoch(session: Session, validation: Scores, seconds: float) -> dict[str, float]:
     """Book the epoch and turn to the next; gives its row of metrics.csv."""
     progress = session.progress
     parts = session.team.gather(progress.sums)
@@ -209,12 +207,12 @@ def _close_epoch(session: Session, val_dsc: float, seconds: float) -> dict[str, 
         "lr": learning_rate(session.config, progress.epoch),
         "loss": sum(means.values()),
         **{f"loss_{name}": mean for name, mean in means.items()},
-        "val_DSC": val_dsc,
+        **validation,
         "seconds": round(seconds, 3),
     }
     progress.history.append(row)
-    if val_dsc > progress.best:
-        progress.best, progress.best_epoch = val_dsc, progress.epoch
+    if validation["val_DSC"] > progress.best:
+        progress.best, progress.best_epoch = validation["val_DSC"], progress.epoch
     progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
     return row
 

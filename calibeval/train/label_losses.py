@@ -21,6 +21,17 @@ from calibeval.train.loss_base import (
 )
 
 
+def dice_term(voxels: Voxels, *, first: int = 0, batch: bool = False, eps: float = 1e-5) -> Tensor:
+    """1 - Dice of the classes from `first` on; see `DiceCELoss`."""
+    reference = one_hot(voxels.labels, voxels.logits.shape[1], voxels.known)
+    probabilities = torch.where(voxels.known[:, None], voxels.logits.softmax(dim=1), 0)
+    axes = (*((0,) if batch else ()), *range(2, reference.ndim))
+    overlap = (probabilities * reference).sum(axes)
+    size = (probabilities + reference).sum(axes)
+    dice = ((2 * overlap + eps) / (size + eps))[..., first:]
+    return 1 - dice.mean()
+
+
 class DiceCELoss(SegmentationLoss):
     """CE + 1 - Dice, Dice = mean over classes of (2 sum p y + eps) / (sum p + sum y + eps).
 
@@ -38,14 +49,8 @@ class DiceCELoss(SegmentationLoss):
         self.include_background, self.batch, self.eps = include_background, batch, eps
 
     def _terms(self, voxels: Voxels, targets: Mapping[str, Tensor]) -> Terms:
-        reference = one_hot(voxels.labels, voxels.logits.shape[1], voxels.known)
-        probabilities = torch.where(voxels.known[:, None], voxels.logits.softmax(dim=1), 0)
         first = 0 if self.include_background else 1
-        axes = (*((0,) if self.batch else ()), *range(2, reference.ndim))
-        overlap = (probabilities * reference).sum(axes)
-        size = (probabilities + reference).sum(axes)
-        dice = ((2 * overlap + self.eps) / (size + self.eps))[..., first:]
-        return {"ce": cross_entropy(voxels), "dice": 1 - dice.mean()}
+        return {"ce": cross_entropy(voxels), "dice": dice_term(voxels, first=first, batch=self.batch, eps=self.eps)}
 
 
 def focal_term(voxels: Voxels, gamma: float) -> Tensor:

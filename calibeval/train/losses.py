@@ -1,4 +1,4 @@
-"""The nine losses that are compared for calibrated segmentation, as plain `torch.nn.Module`s, and their registry.
+"""The losses that are compared for calibrated segmentation, as plain `torch.nn.Module`s, and their registry.
 
 Calling convention, as in MONAI and nnU-Net: `loss(logits, labels)` with logits (B, C, *spatial), 2-D or 3-D, and
 integer labels (B, *spatial) or (B, 1, *spatial) gives one scalar, the mean over batch and known voxels. Half precision
@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from calibeval.errors import UsageError
+from calibeval.train.calibration_losses import HardL1ACELoss, SoftL1ACELoss
 from calibeval.train.label_losses import (
     DiceCELoss,
     ECPLoss,
@@ -30,7 +33,7 @@ from calibeval.train.label_losses import (
     LabelSmoothingLoss,
     MbLSLoss,
 )
-from calibeval.train.loss_base import SegmentationLoss
+from calibeval.train.loss_base import SegmentationLoss, Terms, Voxels
 from calibeval.train.neighbour_losses import NACLLoss, SDCLoss, SVLSLoss
 from calibeval.train.released import ReleasedMbLSLoss, ReleasedSDCLoss, ReleasedSVLSLoss
 
@@ -40,6 +43,7 @@ __all__ = [
     "ECPLoss",
     "FCLLoss",
     "FocalLoss",
+    "HardL1ACELoss",
     "LabelSmoothingLoss",
     "Loss",
     "MbLSLoss",
@@ -50,6 +54,8 @@ __all__ = [
     "SDCLoss",
     "SVLSLoss",
     "SegmentationLoss",
+    "SoftL1ACELoss",
+    "SumLoss",
     "Variant",
     "build_loss",
 ]
@@ -110,42 +116,119 @@ _ROWS = (
          {"sdc_repo": Variant(FCLLoss, {"average_classes": True})}),
     Loss("sdc", "signed-distance calibration", SDCLoss,
          "CE + alpha mean |p - ytilde| + 2 lam mean |p - sigma(-kappa s)|", _PAPER,
-         {"logit": Variant(SDCLoss, {"on": "logits"}), "authors": Variant(ReleasedSDCLoss)}),
+         {"logit": Variant(SDCLoss, {"on": "logits"}),
+          "l2": Variant(SDCLoss, {"distance": "l2"}),
+          "authors": Variant(ReleasedSDCLoss)}),
+    Loss("hard_l1ace", "average calibration error in hard bins", HardL1ACELoss,
+         "CE + 1 - Dice + lam mean_bins |mean p - mean y|", "arXiv:2506.03942"),
+    Loss("soft_l1ace", "average calibration error in soft bins", SoftL1ACELoss,
+         "as hard_l1ace, each voxel in two bins", "arXiv:2506.03942"),
 )  # fmt: skip
 
-_ABOVE_ZERO = ("eps", "kappa", "sigma")
+_ABOVE_ZERO = ("bins", "eps", "kappa", "sigma")
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in _ROWS}
+
+
+class SumLoss(SegmentationLoss):
+    """Weighted sum of losses; its terms and targets are those of the parts, under `PART_TERM` and `PART.TARGET`.
+
+    Args:
+        parts: weight and loss by name.
+        ignore_index: label of voxels that do not count.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[float, SegmentationLoss]], *, ignore_index: int = -100) -> None:
+        super().__init__(ignore_index=ignore_index)
+        self.parts = dict(parts)
+
+    def targets(self, labels: Tensor, classes: int, image: Tensor | None = None) -> Terms:
+        """Give the targets of all parts."""
+        found = {name: loss.targets(labels, classes, image) for name, (_, loss) in self.parts.items()}
+        return {f"{name}.{key}": value for name, maps in found.items() for key, value in maps.items()}
+
+    def _terms(self, voxels: Voxels, targets: Mapping[str, Tensor]) -> Terms:
+        terms: Terms = {}
+        for name, (weight, loss) in self.parts.items():
+            own = {key.removeprefix(f"{name}."): value for key, value in targets.items() if key.startswith(f"{name}.")}
+            terms |= {f"{name}_{key}": weight * value for key, value in loss._terms(voxels, own).items()}
+        return terms
+
+
+class _Part(NamedTuple):
+    """One loss of a sum: as written, its weight, key of `LOSSES`, and class with settings."""
+
+    spec: str
+    weight: float
+    name: str
+    variant: Variant
 
 
 def build_loss(
     spec: str, settings: Mapping[str, Any] = MappingProxyType({}), ignore_index: int = -100
 ) -> SegmentationLoss:
-    """Make a loss from `NAME` or `NAME:VARIANT`.
+    """Make a loss from `NAME`, `NAME:VARIANT`, or a sum of some with weights, as `dicece+0.5*sdc:logit`.
 
     Args:
-        spec: a key of `LOSSES`, with a key of its `variants` after a colon.
-        settings: constructor arguments that replace the defaults; `lambda` is read as `lam`.
+        spec: a key of `LOSSES`, with a key of its `variants` after a colon; of a sum, each name once.
+        settings: constructor arguments that replace the defaults; `lambda` is read as `lam`. `NAME.KEY` goes to one
+            part of a sum, `KEY` to every part that has it.
         ignore_index: label of voxels that do not count.
 
     Raises:
         UsageError: an unknown loss, variant or setting, or a value that makes no sense.
     """
-    name, _, variant_name = spec.partition(":")
+    parts = [_read_part(text.strip()) for text in spec.split("+")]
+    names = [part.name for part in parts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"The sum {spec!r} has {twice[0]!r} twice, so that settings could not tell them apart.")
+    chosen = _share_settings(spec, parts, settings)
+    built = {part.name: (part.weight, _build(part, chosen[part.name], ignore_index)) for part in parts}
+    only = built[names[0]]
+    return only[1] if len(parts) == 1 and only[0] == 1 else SumLoss(built, ignore_index=ignore_index)
+
+
+def _read_part(text: str) -> _Part:
+    """Read `NAME`, `NAME:VARIANT` or `WEIGHT*NAME`."""
+    factor, star, named = text.rpartition("*")
+    try:
+        weight = float(factor) if star else 1.0
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise UsageError(f"The weight in {text!r} must be a number above 0, as in 0.5*{named.strip()}.")
+    spec = named.strip()
+    name, _, variant = spec.partition(":")
     if name not in LOSSES:
         raise UsageError(f"Unknown loss {name!r}. Known: {', '.join(LOSSES)}.")
     loss = LOSSES[name]
-    if variant_name and variant_name not in loss.variants:
+    if variant and variant not in loss.variants:
         known = ", ".join(loss.variants) or "none"
-        raise UsageError(f"Loss {name!r} has no variant {variant_name!r}. Known: {known}.")
-    variant = loss.variants[variant_name] if variant_name else Variant(loss.build)
-    chosen = {"lam" if key == "lambda" else key: value for key, value in settings.items()}
-    allowed = _defaults(variant.build)
+        raise UsageError(f"Loss {name!r} has no variant {variant!r}. Known: {known}.")
+    return _Part(spec, weight, name, loss.variants[variant] if variant else Variant(loss.build))
+
+
+def _share_settings(spec: str, parts: Sequence[_Part], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each part is told."""
+    chosen: dict[str, dict[str, Any]] = {part.name: {} for part in parts}
+    for text, value in settings.items():
+        name, _, key = text.rpartition(".")
+        key = "lam" if key == "lambda" else key
+        having = [part.name for part in parts if name in ("", part.name) and key in _defaults(part.variant.build)]
+        if not having:
+            prefixes = {part.name: f"{part.name}." if len(parts) > 1 else "" for part in parts}
+            known = [prefixes[part.name] + each for part in parts for each in _defaults(part.variant.build)]
+            raise UsageError(f"Loss {spec!r} has no setting {text!r}. Known: {', '.join(known) or 'none'}.")
+        for each in having:
+            chosen[each][key] = value
+    return chosen
+
+
+def _build(part: _Part, chosen: Mapping[str, Any], ignore_index: int) -> SegmentationLoss:
+    allowed = _defaults(part.variant.build)
     for key, value in chosen.items():
-        if key not in allowed:
-            raise UsageError(f"Loss {spec!r} has no setting {key!r}. Known: {', '.join(allowed) or 'none'}.")
-        _check_value(f"Setting {key!r} of loss {spec!r}", key, value, allowed[key])
-    return variant.build(**{**variant.settings, **chosen}, ignore_index=ignore_index)
+        _check_value(f"Setting {key!r} of loss {part.spec!r}", key, value, allowed[key])
+    return part.variant.build(**{**part.variant.settings, **chosen}, ignore_index=ignore_index)
 
 
 def _check_value(what: str, key: str, value: Any, default: Any) -> None:

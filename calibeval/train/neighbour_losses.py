@@ -47,8 +47,7 @@ class _NeighbourLoss(SegmentationLoss):
 
     def __init__(self, neighbours: NeighbourTarget, alpha: float, ce_target: str, ignore_index: int) -> None:
         super().__init__(ignore_index=ignore_index)
-        if ce_target not in ("labels", "morph"):
-            raise UsageError(f"ce_target is 'labels' or 'morph', not {ce_target!r}.")
+        _check_choice("ce_target", ce_target, ("labels", "morph"))
         if ce_target == "morph" and neighbours.morph not in REGION_MORPHS:
             raise UsageError(
                 f"ce_target 'morph' needs an operator that leaves whole regions ({', '.join(REGION_MORPHS)}), "
@@ -72,6 +71,16 @@ class _NeighbourLoss(SegmentationLoss):
     def _penalty(self, difference: Tensor, voxels: Voxels, targets: Mapping[str, Tensor]) -> Tensor:
         """Weighted mean over the voxels that have a neighbourhood target."""
         return self.alpha * class_mean(difference, voxels.known & targets["neighbours"].any(dim=1))
+
+
+def _check_choice(name: str, value: str, known: tuple[str, str]) -> None:
+    if value not in known:
+        raise UsageError(f"{name} is {known[0]!r} or {known[1]!r}, not {value!r}.")
+
+
+def _size(difference: Tensor, distance: str) -> Tensor:
+    """Absolute values for `l1`, squares for `l2`."""
+    return difference.abs() if distance == "l1" else difference**2
 
 
 class NACLLoss(_NeighbourLoss):
@@ -104,17 +113,13 @@ class NACLLoss(_NeighbourLoss):
     ) -> None:
         border = border or ("background" if morph == "none" else "replicate")
         super().__init__(NeighbourTarget(kernel, morph, border, sigma), alpha, ce_target, ignore_index)
-        if distance not in ("l1", "l2"):
-            raise UsageError(f"distance is 'l1' or 'l2', not {distance!r}.")
-        if on not in ("logits", "probabilities"):
-            raise UsageError(f"on is 'logits' or 'probabilities', not {on!r}.")
+        _check_choice("distance", distance, ("l1", "l2"))
+        _check_choice("on", on, ("logits", "probabilities"))
         self.distance, self.on = distance, on
 
     def _terms(self, voxels: Voxels, targets: Mapping[str, Tensor]) -> Terms:
         output = voxels.logits if self.on == "logits" else voxels.logits.softmax(dim=1)
-        difference = targets["neighbours"] - output
-        difference = difference.abs() if self.distance == "l1" else difference**2
-        penalty = self._penalty(difference, voxels, targets)
+        penalty = self._penalty(_size(targets["neighbours"] - output, self.distance), voxels, targets)
         return {"ce": self._cross_entropy(voxels, targets), "neighbours": penalty}
 
 
@@ -133,6 +138,7 @@ class SDCLoss(_NeighbourLoss):
         morph: operator on the masks before the kernel.
         border: what lies outside the image.
         sigma: width in voxels of the kernels `gaussian` and `svls`.
+        distance: `l1`, or `l2` for the squares of both differences, p - ytilde and 2 (p - sigma(-kappa s)).
         on: `probabilities`, or `logits` for mean |shat - s| with shat = (logsumexp of the others - z_c) / kappa and s
             clipped to 10 / kappa.
         ce_target: `labels`, or `morph` for the morphed masks (closing, opening, dilation, erosion).
@@ -149,6 +155,7 @@ class SDCLoss(_NeighbourLoss):
         morph: str = "none",
         border: str = "replicate",
         sigma: float = 1.0,
+        distance: str = "l1",
         on: str = "probabilities",
         ce_target: str = "labels",
         ignore_index: int = -100,
@@ -156,9 +163,9 @@ class SDCLoss(_NeighbourLoss):
         super().__init__(NeighbourTarget(kernel, morph, border, sigma), alpha, ce_target, ignore_index)
         if kappa <= 0:
             raise UsageError(f"kappa must be above 0, not {kappa}.")
-        if on not in ("logits", "probabilities"):
-            raise UsageError(f"on is 'logits' or 'probabilities', not {on!r}.")
-        self.lam, self.kappa, self.on = lam, kappa, on
+        _check_choice("distance", distance, ("l1", "l2"))
+        _check_choice("on", on, ("logits", "probabilities"))
+        self.lam, self.kappa, self.distance, self.on = lam, kappa, distance, on
 
     def targets(self, labels: Tensor, classes: int, image: Tensor | None = None) -> Terms:
         """Give `neighbours`, and `sdf`: sigma(-kappa s), or the clipped s for `on="logits"`."""
@@ -170,13 +177,14 @@ class SDCLoss(_NeighbourLoss):
     def _terms(self, voxels: Voxels, targets: Mapping[str, Tensor]) -> Terms:
         probabilities = voxels.logits.softmax(dim=1)
         if self.on == "logits":
-            sdf = (_one_against_rest(voxels.logits) / self.kappa - targets["sdf"]).abs()
+            sdf = _one_against_rest(voxels.logits) / self.kappa - targets["sdf"]
         else:
-            sdf = 2 * (probabilities - targets["sdf"]).abs()
+            sdf = 2 * (probabilities - targets["sdf"])
+        neighbours = _size(probabilities - targets["neighbours"], self.distance)
         return {
             "ce": self._cross_entropy(voxels, targets),
-            "neighbours": self._penalty((probabilities - targets["neighbours"]).abs(), voxels, targets),
-            "sdf": self.lam * class_mean(sdf, voxels.known),
+            "neighbours": self._penalty(neighbours, voxels, targets),
+            "sdf": self.lam * class_mean(_size(sdf, self.distance), voxels.known),
         }
 
 

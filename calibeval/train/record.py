@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import platform
 import shlex
 import sys
@@ -49,8 +50,13 @@ def renew_records(config: TrainConfig, history: Sequence[Row]) -> None:
 
 
 def write_metrics(path: Path, history: Sequence[Row]) -> None:
-    """Write one line an epoch, in shortest form that reads back to the same number."""
-    lines = [",".join(history[0]), *(",".join(repr(value) for value in row.values()) for row in history)]
+    """Write one line an epoch, in shortest form that reads back to the same number.
+
+    An undefined value is an empty field, as is what an earlier version did not measure.
+    """
+    columns = list(history[-1])
+    values = ([row.get(name, math.nan) for name in columns] for row in history)
+    lines = [",".join(columns), *(",".join("" if math.isnan(each) else repr(each) for each in row) for row in values)]
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 

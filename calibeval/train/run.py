@@ -193,7 +193,7 @@ def predict_held_out(
         return None
     out = Path(config.out)
     cases = [plan.data.cases[name] for name in plan.split.test]
-    predictions = out / "preds" / config.loss.replace(":", "-")
+    predictions = out / "preds" / config.method
     failures = predict_cases(
         out / "best.pt", cases, predictions, device=config.device, batch_size=config.batch_size, progress=progress
     )

@@ -87,7 +87,7 @@ def open_session(config: TrainConfig, plan: TrainingPlan, team: Team, resume: Ch
         if resume.network != plan.network:
             raise InputError(path, f"it is of {resume.network}, but the data and settings ask for {plan.network}.")
         load_weights(network, resume, path)
-    augment = config.augment and not config.overfit_batch
+    augment = config.augment != "none" and not config.overfit_batch
     slices = SliceSet(plan.train, size=plan.size, ignore_index=IGNORED, augment=augment, seed=config.seed)
     order = EpochOrder(
         len(slices), config.batch_size, seed=config.seed, rank=team.rank, world=team.world, fixed=config.overfit_batch

@@ -24,6 +24,7 @@ WORDS = {
     "--cases": {"metavar": "FILE"},
     "--fold": {"metavar": "i/n"},
     "--shard": {"metavar": "i/n"},
+    "--scheduler": {"metavar": "tcp://HOST:PORT"},
 }
 # One word that two commands take differently: train goes on with a folder, each command has its own formats.
 OWN_FORM = {"--resume", "--format", "--protocol", "-o", "--out", "--missing"}
@@ -83,5 +84,6 @@ def test_the_command_line_has_every_choice_of_scoring_in_its_part(cli):
         assert f"--{option.name} " in text.partition(f"{option.part}:")[2]
     known = {word for command, word, _ in options() if command == "score"}
     assert known - {f"--{option.name}" for option in OPTIONS.values()} == {
-        "-o", "--out", "--workers", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet", "--by",
+        "-o", "--out", "--workers", "--scheduler", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet",
+        "--by",
     }  # fmt: skip

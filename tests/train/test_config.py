@@ -1,6 +1,7 @@
 """Settings of a run: presets, their way through JSON, and refusals."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from calibeval.train.config import (
     make_config,
     parse_settings,
     parse_size,
+    parse_steps,
     read_config,
 )
 
@@ -23,7 +25,7 @@ def test_presets_are_the_published_protocols():
     assert (paper.optimizer, paper.lr, paper.schedule, paper.step_epochs) == ("adam", 1e-3, "step", 50)
     assert (paper.epochs, paper.batch_size, paper.fold, paper.group_by) == (100, 16, "1/5", "patient")
     nacl = make_config("nacl-code", data="d", out="o")
-    assert (nacl.batch_size, nacl.augment, nacl.backbone, nacl.size) == (4, False, "unet-nacl", (192, 192))
+    assert (nacl.batch_size, nacl.augment, nacl.backbone, nacl.size) == (4, "none", "unet-nacl", (192, 192))
     repo = make_config("sdc-repo", data="d", out="o")
     assert (repo.optimizer, repo.lr, repo.schedule, repo.batch_size, repo.epochs) == ("adamw", 1e-4, "cosine", 4, 200)
 
@@ -36,6 +38,7 @@ def test_chosen_settings_win_over_the_preset_and_none_does_not():
 @pytest.mark.parametrize("preset", ["", *PRESETS])
 def test_json_round_trip(preset, tmp_path):
     config = make_config(preset, data="d", out="o", settings={"alpha": 0.2, "morph": "closing"}, size=(64, 48))
+    config = replace(config, keep_predictions=(10, 20))
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config_to_dict(config)))
     assert read_config(path) == config
@@ -55,6 +58,7 @@ def test_json_round_trip(preset, tmp_path):
         ({"batch_size": 10**12}, "--batch-size must be at most 1000000"),
         ({"size": (10**9, 64)}, "--size must be at most 16384 pixels"),
         ({"weight_decay": -1.0}, "weight decay must be at least 0"),
+        ({"augment": "heavy"}, "Unknown augment 'heavy'. Known: none, basic"),
         ({"optimizer": "sgd"}, "Unknown optimizer 'sgd'. Known: adam, adamw"),
     ],
 )
@@ -88,6 +92,8 @@ def test_a_configuration_of_an_earlier_version_takes_defaults_for_what_is_new():
         del values[name]
     found = config_from_dict(values, Path("config.json"))
     assert (found.epochs, found.seed, found.amp) == (7, 0, False)
+    for old, new in ((True, "basic"), (False, "none")):
+        assert config_from_dict({**values, "augment": old}, Path("config.json")).augment == new
     with pytest.raises(InputError, match="fields colour are missing or unknown"):
         config_from_dict({**values, "colour": 1}, Path("config.json"))
 
@@ -97,6 +103,17 @@ def test_settings_on_the_command_line():
     assert found == {"alpha": 0.2, "average_classes": True, "kernel": "min", "margin": 5, "lam": 0.01}
     with pytest.raises(UsageError, match="KEY=VALUE"):
         parse_settings(["alpha"])
+
+
+def test_steps_on_the_command_line():
+    assert parse_steps("400, 100") == (100, 400)
+    for text in ("", "a", "0", "1,,2", "-4", "1.5"):
+        with pytest.raises(UsageError, match="--keep-predictions"):
+            parse_steps(text)
+
+
+def test_a_loss_as_the_name_of_a_folder():
+    assert make_config("", data="d", out="o", loss="dicece + 0.5*sdc:logit").method == "dicece+0.5xsdc-logit"
 
 
 def test_sizes_on_the_command_line():

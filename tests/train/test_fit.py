@@ -13,13 +13,13 @@ from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.train import fit as loop
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from calibeval.train.config import make_config, read_config
-from calibeval.train.fit import Watcher, fit, learning_rate, volume_dsc
+from calibeval.train.fit import Watcher, fit, learning_rate
 from calibeval.train.models import Network
 from calibeval.train.plan import make_plan
 from calibeval.train.run import describe_plan, resume_run, start_run
 from calibeval.train.session import open_session
 from calibeval.train.team import join_team
-from calibeval.train.volumes import Volume
+from calibeval.train.validation import CURVES
 from tests.train.data_sets import NAMES, write_nifti, write_nnunet, write_npz_slices
 
 SMALL = {"width": 4, "epochs": 4, "batch_size": 4, "fold": "1/6", "lr": 5e-3}
@@ -39,8 +39,9 @@ def run(config, watcher=None, resume=None):
 
 
 def metrics(out):
+    """Rows of metrics.csv without times; -1 where a value is undefined, so that rows can be compared."""
     with (out / "metrics.csv").open() as file:
-        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+        return [{k: float(v or -1) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
 def stop_after(steps):
@@ -60,6 +61,7 @@ def test_it_learns_and_leaves_its_records(data, tmp_path):
     assert [row["epoch"] for row in history] == list(range(1, 13)) == [row["epoch"] for row in rows]
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert fitted.finished and fitted.best_dsc == max(row["val_DSC"] for row in history) > 0.8
+    assert {f"val_{name}" for name in CURVES} < set(history[0])
     for row in history:
         terms = row["loss_ce"] + row["loss_neighbours"] + row["loss_sdf"]
         assert terms == pytest.approx(row["loss"])
@@ -130,7 +132,7 @@ def test_workers_and_accumulation(data, tmp_path):
 def test_accumulated_gradients_are_those_of_the_whole_batch(data, tmp_path):
     """Without batch normalisation, four slices at once or two and two are the same step."""
     for name, settings in (("whole", {"batch_size": 4}), ("parts", {"batch_size": 2, "accumulate": 2})):
-        config = small(data, tmp_path / name, backbone="unet-nacl", epochs=1, augment=False, size=(32, 32), **settings)
+        config = small(data, tmp_path / name, backbone="unet-nacl", epochs=1, augment="none", size=(32, 32), **settings)
         run(replace(config, loss="mbls"))
     one, two = (read_checkpoint(tmp_path / name / "last.pt").weights for name in ("whole", "parts"))
     torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
@@ -157,9 +159,24 @@ def test_overfitting_one_batch(data, tmp_path):
     assert run(config).best_dsc > 0.99
 
 
+def test_predictions_are_kept_at_steps_and_change_nothing(data, tmp_path):
+    """12 slices in batches of 4: step 2 lies within an epoch, step 3 at its end, step 9 in the last one."""
+    plain, keeping = small(data, tmp_path / "a", epochs=3), small(data, tmp_path / "b", epochs=3, loss="dicece+0.5*fl")
+    keeping = replace(keeping, keep_predictions=(2, 3, 9, 99))
+    run(keeping)
+    names = [f"{name}.nii.gz" for name in make_plan(plain).split.val]
+    for step in (2, 3, 9):
+        folder = tmp_path / "b" / "kept" / f"step{step}" / "dicece+0.5xfl"
+        assert sorted(path.name for path in folder.iterdir()) == names
+    assert not (tmp_path / "b" / "kept" / "step99").exists()
+    run(replace(plain, loss="dicece+0.5*fl"))
+    one, two = (read_checkpoint(tmp_path / name / "last.pt").weights for name in "ab")
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
 def test_early_stop(data, tmp_path, monkeypatch):
     values = iter([0.5, 0.4, 0.6, 0.6, 0.6, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda _: next(values))
+    monkeypatch.setattr(loop, "_validate", lambda _: {"val_DSC": next(values)})
     fitted = run(small(data, tmp_path / "run", epochs=9, early_stop=2))
     assert fitted == loop.Fitted(best_epoch=3, best_dsc=0.6, finished=True, curves=True)
     assert len(metrics(tmp_path / "run")) == 5
@@ -171,14 +188,6 @@ def test_learning_rates():
     cosine = replace(config, schedule="cosine")
     assert [learning_rate(cosine, epoch) for epoch in (0, 50)] == pytest.approx([1e-3, 5e-4])
     assert learning_rate(replace(config, schedule="constant"), 99) == 1e-3
-
-
-def test_volume_dsc_by_hand():
-    label = np.array([[[0, 0, 1, 1, 255, 2]]], np.uint8)
-    predicted = np.array([[[0, 1, 1, 1, 2, 2]]])
-    volume = Volume("v", np.zeros((1, 1, 1, 6), np.float32), label, None)
-    assert volume_dsc(predicted, volume, 4) == pytest.approx((0.8 + 1.0) / 2)  # class 3 is in neither mask
-    assert np.isnan(volume_dsc(np.zeros_like(predicted), volume._replace(label=np.zeros_like(label)), 3))
 
 
 class TestWhenSomethingBreaks:
@@ -286,9 +295,9 @@ class TestWhenSomethingBreaks:
         folder, out = write_nnunet(tmp_path / "data", names), tmp_path / "run"
         run(small(folder, out, epochs=1, group_by="none"))
         config = json.loads((out / "config.json").read_text())
-        for new in ("cases", "channels"):
+        for new in ("cases", "channels", "keep_predictions"):
             del config[new]
-        (out / "config.json").write_text(json.dumps({**config, "group_by": "patient"}))
+        (out / "config.json").write_text(json.dumps({**config, "group_by": "patient", "augment": True}))
         before = json.loads((out / "splits.json").read_text())
         config, plan, _ = resume_run(out, {"epochs": 2})
         assert {part: list(cases) for part, cases in plan.split._asdict().items()} == before
@@ -317,6 +326,16 @@ class TestWhenSomethingBreaks:
         config, plan, checkpoint = resume_run(out, {})
         assert config.epochs == 3
         assert fit(config, plan, Watcher(), checkpoint).finished and len(metrics(out)) == 3
+
+    def test_a_run_of_a_version_that_measured_less_goes_on(self, data, tmp_path):
+        out = tmp_path / "run"
+        run(small(data, out, epochs=1))
+        config, plan, checkpoint = resume_run(out, {"epochs": 2})
+        for name in CURVES[1:]:
+            del checkpoint.resume["progress"]["history"][0][f"val_{name}"]
+        fit(config, plan, Watcher(), checkpoint)
+        first, second = metrics(out)
+        assert list(first) == list(second) and first["val_ECE"] == -1 and 0 < second["val_ECE"] < 1
 
     def test_a_kill_between_two_writes_loses_no_row_of_metrics(self, data, tmp_path, monkeypatch):
         """Whether it comes before the last checkpoint or (as version 0.1 wrote) after it."""

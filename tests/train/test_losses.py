@@ -9,16 +9,22 @@ from scipy.optimize import minimize_scalar
 from torch.nn import functional
 
 from calibeval.errors import UsageError
+from calibeval.protocol import make_protocol
+from calibeval.score import score_case
+from calibeval.table import ALL as ALL_CLASSES
 from calibeval.train.losses import (
     LOSSES,
     DiceCELoss,
     ECPLoss,
     FCLLoss,
     FocalLoss,
+    HardL1ACELoss,
     LabelSmoothingLoss,
     MbLSLoss,
     NACLLoss,
     SDCLoss,
+    SoftL1ACELoss,
+    SumLoss,
     SVLSLoss,
     build_loss,
 )
@@ -48,7 +54,10 @@ def make(spec, **settings):
 
 
 def test_registry_describes_every_loss():
-    assert list(LOSSES) == ["dicece", "fl", "ecp", "ls", "svls", "mbls", "nacl", "fcl", "sdc"]
+    assert list(LOSSES) == [
+        "dicece", "fl", "ecp", "ls", "svls", "mbls", "nacl", "fcl", "sdc",
+        "hard_l1ace", "soft_l1ace",
+    ]  # fmt: skip
     for name, loss in LOSSES.items():
         assert loss.name == name
         assert all((loss.long_name, loss.formula, loss.citation))
@@ -57,6 +66,7 @@ def test_registry_describes_every_loss():
         "fl": {"gamma": 3.0}, "ecp": {"lam": 0.1}, "ls": {"alpha": 0.1}, "svls": {"sigma": 2.0},
         "mbls": {"margin": 10.0, "alpha": 0.1}, "nacl": {"alpha": 0.1}, "fcl": {"gamma": 3.0, "lam": 0.1},
         "sdc": {"alpha": 0.1, "lam": 0.1, "kappa": 1.0},
+        "hard_l1ace": {"lam": 1.0, "bins": 20}, "soft_l1ace": {"lam": 1.0, "bins": 20},
     }  # fmt: skip
     for name, settings in published.items():
         assert settings.items() <= LOSSES[name].defaults.items()
@@ -207,6 +217,8 @@ def best_probability(loss, classes=CLASSES):
         (DiceCELoss(), 1),
         (SVLSLoss(), 1),
         (SDCLoss(), 1),
+        (HardL1ACELoss(), 1),
+        (SoftL1ACELoss(), 1),
         (SDCLoss(on="logits"), 1 - 3 / (math.exp(10) + 1)),  # the others' distances, 10, weigh most
     ],
 )
@@ -246,6 +258,7 @@ def test_values_by_hand():
     p = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
     logits, labels = p.log().view(1, 3, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
     ce, entropy = -math.log(0.7), -sum(x * math.log(x) for x in p.tolist())
+    dicece = ce + 1 - (1.4 + 1e-5) / (1.7 + 1e-5) / 3 - (1e-5 / (0.2 + 1e-5) + 1e-5 / (0.1 + 1e-5)) / 3
     expected = {
         "fl": 0.3**3 * ce,
         "ecp": ce - 0.1 * entropy,
@@ -260,10 +273,35 @@ def test_values_by_hand():
         "nacl:prob": ce + 0.1 * (0.3 + 0.2 + 0.1) / 3,
         "nacl:monai": ce + 0.1 * (1 / 9 + ce - math.log(0.2) - math.log(0.1)) / 3,
         "sdc": ce + 0.1 * 0.6 / 3 + 0.1 * 2 * 0.6 / 3,
-        "dicece": ce + 1 - (1.4 + 1e-5) / (1.7 + 1e-5) / 3 - (1e-5 / (0.2 + 1e-5) + 1e-5 / (0.1 + 1e-5)) / 3,
+        "hard_l1ace": dicece + (0.3 + 0 + 0) / 3,  # classes 1 and 2 are not there
+        "soft_l1ace": dicece + (0.3 + 0 + 0) / 3,
+        "dicece": dicece,
     }
     for spec, value in expected.items():
         assert build_loss(spec)(logits, labels).item() == pytest.approx(value, rel=1e-6), spec
+
+
+def test_average_calibration_error_by_hand():
+    """Two bins, p of class 1 is .2, .4, .7 and .9, the third voxel is wrong: |.3 - 0| and |.8 - .5| in hard bins."""
+    p = torch.tensor([0.2, 0.4, 0.7, 0.9], dtype=torch.float64)
+    logits = torch.stack([1 - p, p]).log().view(1, 2, 1, 4)
+    labels = torch.tensor([[[0, 0, 0, 1]]])
+    hard = build_loss("hard_l1ace", {"bins": 2}).terms(logits, labels)["ace"]
+    assert hard.item() == pytest.approx(0.3)
+    # Centres .25 and .75: shares of the right bin are 0, .3, .9 and 1.
+    left = abs(0.2 + 0.7 * 0.4 + 0.1 * 0.7) / 1.8
+    right = abs(0.3 * 0.4 + 0.9 * 0.7 + 0.9 - 1) / 2.2
+    soft = build_loss("soft_l1ace", {"bins": 2}).terms(logits, labels)["ace"]
+    assert soft.item() == pytest.approx((left + right) / 2)
+
+
+def test_average_calibration_error_bins_like_the_metric():
+    """ACE of `score`, class by class, is what the loss computes for one image that shows every class."""
+    logits, labels = example((1, 12, 12))
+    protocol = make_protocol("guo", bins=20)
+    rows = score_case(logits.softmax(1)[0].numpy(), labels[0].numpy(), metrics=("ACE",), protocol=protocol).rows
+    expected = sum(row.value for row in rows if row.class_name != ALL_CLASSES) / CLASSES
+    assert build_loss("hard_l1ace").terms(logits, labels)["ace"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_mbls_and_its_released_opposite():
@@ -306,7 +344,14 @@ def test_label_smoothing_is_torch():
     [
         ("dice", {}, "Unknown loss 'dice'. Known: dicece, fl"),
         ("fl:paper", {}, "no variant 'paper'. Known: none"),
-        ("sdc:paper", {}, "no variant 'paper'. Known: logit, authors"),
+        ("sdc:paper", {}, "no variant 'paper'. Known: logit, l2, authors"),
+        ("sdc+sdc:l2", {}, "has 'sdc' twice"),
+        ("dicece+", {}, "Unknown loss ''. Known: dicece"),
+        ("dicece+0*sdc", {}, "weight in '0\\*sdc' must be a number above 0"),
+        ("x*sdc", {}, "weight in 'x\\*sdc' must be a number above 0"),
+        ("dicece+fl", {"alpha": 1}, r"no setting 'alpha'. Known: dicece.include_background, .*, fl.gamma"),
+        ("dicece+fl", {"fl.eps": 1}, "no setting 'fl.eps'"),
+        ("sdc", {"distance": "l3"}, "'l1' or 'l2'"),
         ("fl", {"alpha": 0.2}, "no setting 'alpha'. Known: gamma"),
         ("fl", {"gamma": "high"}, "is a number, not 'high'"),
         ("fl", {"gamma": True}, "is a number, not True"),
@@ -314,6 +359,8 @@ def test_label_smoothing_is_torch():
         ("sdc", {"alpha": math.nan}, "must be at least 0 and finite, not nan"),
         ("sdc", {"lam": math.inf}, "must be at least 0 and finite, not inf"),
         ("sdc", {"kappa": 0.0}, "must be above 0 and finite, not 0.0"),
+        ("hard_l1ace", {"bins": 2.5}, "whole number of at least 1, not 2.5"),
+        ("soft_l1ace", {"bins": 0}, "must be above 0 and finite, not 0"),
         ("svls", {"sigma": 0}, "must be above 0 and finite, not 0"),
         ("dicece", {"batch": "yes"}, "is true or false, not 'yes'"),
         ("nacl", {"distance": "l3"}, "'l1' or 'l2'"),
@@ -344,6 +391,37 @@ def test_neighbour_kernels_have_the_published_width():
     torch.testing.assert_close(margin, smoothing, rtol=0, atol=0)
     wide, narrow = (NACLLoss(kernel="gaussian", sigma=sigma).targets(labels, CLASSES) for sigma in (3.0, 0.5))
     assert not torch.equal(wide["neighbours"], narrow["neighbours"])
+
+
+def test_a_sum_is_the_weighted_sum_of_its_parts():
+    logits, labels = example()
+    loss = build_loss("dicece + 0.5*sdc:logit+ls", {"sdc.alpha": 0.3, "ls.alpha": 0.2, "lambda": 0.4})
+    parts = {
+        "dicece": (1.0, build_loss("dicece")),
+        "sdc": (0.5, build_loss("sdc:logit", {"alpha": 0.3, "lam": 0.4})),
+        "ls": (1.0, build_loss("ls", {"alpha": 0.2})),
+    }
+    expected = {
+        f"{name}_{key}": weight * value
+        for name, (weight, part) in parts.items()
+        for key, value in part.terms(logits, labels).items()
+    }
+    terms = loss.terms(logits, labels)
+    assert list(terms) == ["dicece_ce", "dicece_dice", "sdc_ce", "sdc_neighbours", "sdc_sdf", "ls_ce"]
+    for key, value in expected.items():
+        torch.testing.assert_close(terms[key], value, rtol=0, atol=0)
+    assert set(loss.targets(labels, CLASSES)) == {"sdc.neighbours", "sdc.sdf"}
+    shared = build_loss("nacl+sdc", {"kernel": "gaussian"})
+    assert isinstance(shared, SumLoss)
+    assert [vars(part)["neighbours"].kernel for _, part in shared.parts.values()] == ["gaussian"] * 2
+    assert isinstance(build_loss("1*sdc", {"sdc.alpha": 0.2}), SDCLoss)
+
+
+def test_sdc_with_squares():
+    """On probabilities, 2 (p - sigma) squared: at p = 1/2 all over, with one class, (1/2)^2 + (2 / 2)^2."""
+    labels = torch.zeros(1, 4, 4, dtype=torch.long)
+    terms = build_loss("sdc:l2", {"alpha": 1.0, "lam": 1.0}).terms(torch.zeros(1, 2, 4, 4), labels)
+    assert (terms["neighbours"].item(), terms["sdf"].item()) == pytest.approx((0.25, 1.0))
 
 
 def test_lambda_is_a_setting_by_its_name():

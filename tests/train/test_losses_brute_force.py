@@ -1,6 +1,7 @@
 """Every loss against its formula in plain numpy, voxel by voxel, in float64, with ignored voxels and absent classes."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ class Formulas:
         p, y = np.where(self.known, self.all_p, 0)[first:], self.maps[first:]
         return ((2 * (p * y).sum(axes) + 1e-5) / (p.sum(axes) + y.sum(axes) + 1e-5)).mean()
 
+    def ace(self, shares, least):
+        """Mean over images and classes of the mean over bins; `shares` gives (bin, weight) pairs of one p."""
+        total = []
+        for c, image in itertools.product(range(CLASSES), range(len(self.labels))):
+            bins = np.zeros((20, 3))
+            for p, y in zip(
+                self.all_p[c, image][self.known[image]], self.maps[c, image][self.known[image]], strict=True
+            ):
+                for index, weight in shares(p):
+                    bins[index] += weight, weight * p, weight * y
+            full = bins[bins[:, 0] >= least]
+            total.append(np.mean(np.abs(full[:, 1] - full[:, 2]) / full[:, 0]) if self.maps[c, image].any() else 0.0)
+        return np.mean(total)
+
     def focal(self):
         return (-((1 - np.exp(self.log_p_y)) ** 3) * self.log_p_y).mean()
 
@@ -86,12 +101,27 @@ class Formulas:
         neighbours = self.around("replicate", lambda o: any(o) * np.exp(-np.dot(o, o) / 2 / 2.0**2))
         return self.cross(0.5 * self.y + 0.5 * neighbours)
 
+    def sdc_l2(self):
+        near = 0.1 * ((self.p - self.around("replicate")) ** 2).mean()
+        return self.ce + near + 0.4 * ((self.p - 1 / (1 + np.exp(self.distance()))) ** 2).mean()
+
     def sdc(self, on="probabilities"):
         near = 0.1 * np.abs(self.p - self.around("replicate")).mean()
         if on == "probabilities":
             return self.ce + near + 0.2 * np.abs(self.p - 1 / (1 + np.exp(self.distance()))).mean()
         rest = np.stack([logsumexp(np.delete(self.z, c, axis=0), axis=0) for c in range(CLASSES)])
         return self.ce + near + 0.1 * np.abs(rest - self.z - self.distance().clip(-10, 10)).mean()
+
+
+def hard_share(p):
+    """The bin whose right edge is the first at or above p."""
+    return [(max(0, math.ceil(p * 20) - 1), 1)]
+
+
+def soft_shares(p):
+    """The two nearest bin centres, each by how near it is; one bin beyond the outermost centres."""
+    centres = (np.arange(20) + 0.5) / 20
+    return [(k, weight) for k, c in enumerate(np.clip(p, 0.025, 0.975) - centres) if (weight := 1 - 20 * abs(c)) > 0]
 
 
 def axes_of(formulas, start):
@@ -115,7 +145,12 @@ FORMULAS = {
     "fcl": lambda f: f.focal() + 0.1 * ((f.p - f.y) ** 2).sum(0).mean(),
     "fcl:sdc_repo": lambda f: f.focal() + 0.1 * ((f.p - f.y) ** 2).mean(),
     "sdc": lambda f: f.sdc(),
+    "hard_l1ace": lambda f: (
+        f.ce + 1 - f.dice(0, axes_of(f, 2)) + f.ace(lambda p: [(max(0, math.ceil(p * 20) - 1), 1)], 1)
+    ),
+    "soft_l1ace": lambda f: f.ce + 1 - f.dice(0, axes_of(f, 2)) + f.ace(soft_shares, 0.01),
     "sdc:logit": lambda f: f.sdc("logits"),
+    "sdc:l2": lambda f: f.sdc_l2(),
 }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from calibeval.engine import run_tasks
 from calibeval.machine import available_cores, available_memory
-from calibeval.scoring.workers import run_tasks
 
 TASKS = list(range(7))
 
@@ -89,7 +89,7 @@ def test_ctrl_c_while_workers_start_is_left_to_the_parent():
     script = textwrap.dedent("""
         import os, signal
         from multiprocessing import forkserver
-        from calibeval.scoring.workers import _context, run_tasks
+        from calibeval.engine import _context, run_tasks
 
         if __name__ == "__main__":
             _context()
@@ -123,7 +123,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
             time.sleep(60)
 
         if __name__ == "__main__":
-            from calibeval.scoring.workers import run_tasks
+            from calibeval.engine import run_tasks
             import napping
             list(run_tasks(napping.nap, [sys.argv[1]] * 2, 2, print))
         """)
