@@ -19,6 +19,7 @@ from calibeval.table import ALL, POOLED, Row
 from calibeval.wording import some_of
 
 METRIC = "gap"
+OVER, UNDER, KEPT, UNTOLD = "over-confident", "under-confident", "keeps its word", "cannot be told"
 _KEPT = 0.05  # how far the interval may reach where a word is called kept
 _NAMED = 2  # worst cases
 
@@ -76,8 +77,8 @@ def find_confidence(
     groups = [group_of.get(case, case) for case in pairs]
     says, right = (float(group_means(values, groups).mean()) for values in zip(*pairs.values(), strict=True))
     overall = by_class.pop(ALL)
-    found = Confidence(_verdict(overall), says, right, overall.low, overall.high, overall.n)
-    sign = {"over-confident": 1, "under-confident": -1}.get(found.verdict, 0)
+    found = Confidence(verdict_of(overall.low, overall.high), says, right, overall.low, overall.high, overall.n)
+    sign = {OVER: 1, UNDER: -1}.get(found.verdict, 0)
     if not sign:
         return found
     by_class.pop(background, None)
@@ -98,12 +99,13 @@ def _means(histogram: Histogram) -> tuple[float, float]:
     return histogram.total.sum() / voxels, histogram.count[1].sum() / voxels
 
 
-def _verdict(overall: SummaryRow) -> str:
-    if overall.low > 0:
-        return "over-confident"
-    if overall.high < 0:
-        return "under-confident"
-    return "keeps its word" if max(-overall.low, overall.high) <= _KEPT else "cannot be told"
+def verdict_of(low: float, high: float) -> str:
+    """The word for an interval of says - right; both ends NaN where there is none."""
+    if low > 0:
+        return OVER
+    if high < 0:
+        return UNDER
+    return KEPT if max(-low, high) <= _KEPT else UNTOLD
 
 
 def _most(by_class: Mapping[str, SummaryRow], sign: int) -> str:

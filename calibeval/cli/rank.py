@@ -98,8 +98,8 @@ Json = Annotated[bool, typer.Option("--json", help="The same as --format json.")
 Plot = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Draw FILE.svg or FILE.png. The name's end chooses the view: _blob, _map or _podium; any other name gives "
-        "the critical-difference diagram. May be repeated."
+        help="Draw FILE.svg, .png or .pdf. The name's end chooses the view: _blob, _map or _podium; any other name "
+        "gives the critical-difference diagram. May be repeated."
     ),
 ]
 
@@ -186,9 +186,9 @@ def _least(text: str) -> tuple[str, float]:
 def _check_plots(paths: list[Path]) -> None:
     """Refuse before the work what could not be drawn after it."""
     for path in paths:
-        from calibeval.ranking.plots import check_plot
+        from calibeval.plots.style import check_suffix
 
-        check_plot(path)
+        check_suffix(path)
 
 
 def _write(ranking: Any, chosen: Output, out: Path | None) -> None:

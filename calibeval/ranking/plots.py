@@ -1,15 +1,13 @@
-"""Four pictures of a ranking, as SVG or PNG: critical difference, bootstrap blobs, significance map, podium.
+"""Four pictures of a ranking: critical difference, bootstrap blobs, significance map, podium.
 
 The views other than the first are those of challengeR (Wiesenfarth et al. 2021, doi:10.1038/s41598-021-82017-6); the
-first is Demsar's (2006). Lengths are in inches. Only matplotlib's object interface is used, so that no display and
-no global state is touched.
+first is Demsar's (2006). Lengths are in inches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -17,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibeval.errors import MissingExtraError, UsageError
-from calibeval.files import atomic_path
+from calibeval.errors import UsageError
+from calibeval.plots.style import ACCENT, GREY, INK, PALE, check_suffix, figure_of, looks, save, style
 from calibeval.ranking.result import Ranking
 from calibeval.ranking.words import p_text, rank_text, test_name, units_text
 
@@ -26,47 +24,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, GREY, PALE, ACCENT = "#222222", "#888888", "#e8e8e8", "#1b6ca8"
-# Paul Tol's "muted" scheme, which colour-blind readers can tell apart
-COLOURS = (
-    "#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933", "#aa4499", "#666666",
-)  # fmt: skip
-_SUFFIXES = (".svg", ".png")
-_STYLE: Any = {"font.size": 9, "text.parse_math": False, "svg.hashsalt": "calibeval", "axes.edgecolor": INK}
 _LINES = 150  # cases drawn in a podium plot
+_ON_PODIUM = 10  # methods
 _FULL_AXIS = 12  # methods up to which the axis of mean ranks runs from 1 to k
 _APART = 0.15  # inches between bars of one level
 _LEGEND_LETTERS = 36  # in a line of a podium plot's legend
 _ANNOTATED = 12  # methods up to which the map prints its p-values
 
 
-def check_plot(path: Path) -> None:
-    """Refuse a file that `draw` could not make.
-
-    Raises:
-        UsageError: the suffix is neither .svg nor .png.
-        MissingExtraError: matplotlib is not installed.
-    """
-    from importlib.util import find_spec
-
-    if path.suffix.lower() not in _SUFFIXES:
-        raise UsageError(
-            f"{path}: a plot is written as {' or '.join(_SUFFIXES)}, not as {path.suffix or 'no suffix'!r}."
-        )
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("matplotlib", "plots")
-
-
 def draw(ranking: Ranking, path: Path) -> None:
     """Draw the view that the file's name ends in (`..._blob.svg`), else the critical-difference diagram."""
-    check_plot(path)
+    check_suffix(path)
     view = VIEWS.get(path.stem.rpartition("_")[2], critical_difference_diagram)
-    with _style(), atomic_path(path) as temporary:
-        figure = view(ranking)
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else {}
-        figure.savefig(
-            temporary, format=path.suffix[1:].lower(), dpi=200, bbox_inches="tight", pad_inches=0.1, metadata=metadata
-        )
+    with style():
+        save(view(ranking), path, tight=True)
 
 
 def critical_difference_diagram(ranking: Ranking) -> Figure:
@@ -99,7 +70,7 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
             edge, y + 0.01, rank_text(ranks[i]), ha="left" if left else "right", va="bottom", size=6.5, color=GREY
         )
     _cd_bar(axes, ranking, width, width / (high - low))
-    return _figure(axes)
+    return figure_of(axes)
 
 
 def blob_plot(ranking: Ranking) -> Figure:
@@ -123,7 +94,7 @@ def blob_plot(ranking: Ranking) -> Figure:
     axes.set_axisbelow(True)
     level = f"{100 * (1 - ranking.settings.alpha):g}%"
     _title(axes, f"Places over {len(drawn)} bootstrap draws", f"bar: {level} interval, cross: the data")
-    return _figure(axes)
+    return figure_of(axes)
 
 
 def significance_map(ranking: Ranking) -> Figure:
@@ -154,7 +125,7 @@ def significance_map(ranking: Ranking) -> Figure:
         f"level {ranking.settings.alpha:g}\n{_overall(ranking)}",
         fontsize=8,
     )
-    return _figure(axes)
+    return figure_of(axes)
 
 
 def podium_plot(ranking: Ranking) -> Figure:
@@ -164,7 +135,7 @@ def podium_plot(ranking: Ranking) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    shown = ranking.best_first()[: len(COLOURS)]
+    shown = ranking.best_first()[:_ON_PODIUM]
     metrics = list(ranking.per_metric)
     columns = min(2, len(metrics))
     rows = -(-len(metrics) // columns)
@@ -203,14 +174,14 @@ def _podium(above: Axes, below: Axes, ranking: Ranking, metric: int, shown: list
     for u in some:
         along = np.argsort(places[u])
         above.plot(x[u, along], values[u, along], color=GREY, lw=0.4, alpha=0.35, zorder=1)
+    every = looks(ranking.methods)
     for j in range(k):
-        above.scatter(x[some, j], values[some, j], s=7, color=COLOURS[j], lw=0, zorder=2)
+        look = every[ranking.methods[shown[j]]]
+        above.scatter(x[some, j], values[some, j], s=7, color=look.colour, marker=look.marker, lw=0, zorder=2)
         counts = np.bincount(places[:, j], minlength=k) / max(1, len(units))
-        below.bar(np.arange(1, k + 1) + offsets[j], counts, width=0.8 / k, color=COLOURS[j])
+        below.bar(np.arange(1, k + 1) + offsets[j], counts, width=0.8 / k, color=look.colour, hatch=look.hatch)
     for axes in (above, below):
         axes.set_xlim(0.4, k + 0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=7.5)
         for edge in np.arange(1.5, k):
             axes.axvline(edge, color=PALE, lw=0.8, zorder=0)
     above.set_xticks([])
@@ -308,20 +279,5 @@ def _panel(width: float, height: float) -> Axes:
     return Figure(figsize=(width, height)).add_axes((0.0, 0.0, 1.0, 1.0))
 
 
-def _figure(axes: Axes) -> Figure:
-    from matplotlib.figure import Figure
-
-    assert isinstance(axes.figure, Figure)
-    return axes.figure
-
-
 def _title(axes: Axes, title: str, subtitle: str) -> None:
     axes.set_title(f"{title}\n{subtitle}", loc="left", fontsize=8)
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    from matplotlib import rc_context
-
-    with rc_context(_STYLE):
-        yield

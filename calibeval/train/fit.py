@@ -99,8 +99,7 @@ def fit(config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume: Check
                 watcher.epoch(row)
             if progress.epoch < config.epochs and team.any(watcher.stop()):
                 return Fitted(progress.best_epoch + 1, progress.best, finished=False, curves=False)
-        terms = [name for name in progress.history[0] if name.startswith("loss_")]
-        curves = team.leads and plot_curves(out / "curves.png", progress.history, terms)
+        curves = team.leads and plot_curves(out / "curves.png", progress.history)
         return Fitted(progress.best_epoch + 1, progress.best, finished=True, curves=curves)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import platform
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from calibeval._version import __version__
-from calibeval.errors import InputError, UsageError
+from calibeval.errors import InputError, MissingExtraError, UsageError
 from calibeval.files import file_hash
 from calibeval.io.arrays import with_parts
 from calibeval.train.cases import DataSet
@@ -60,26 +59,15 @@ def write_metrics(path: Path, history: Sequence[Row]) -> None:
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def plot_curves(path: Path, history: Sequence[Row], terms: Sequence[str]) -> bool:
+def plot_curves(path: Path, history: Sequence[Row]) -> bool:
     """Draw the loss, its terms and the validation DSC over epochs; without matplotlib draw nothing and give False."""
+    from calibeval.plots.curves import training_curves
+    from calibeval.plots.style import save
+
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
+        save(training_curves(history)[0], path)
+    except MissingExtraError:
         return False
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name in ("loss", *terms):
-        left.plot(epochs, [row[name] for row in history], label=name, linewidth=2 if name == "loss" else 1)
-    left.set(xlabel="epoch", ylabel="training loss")
-    left.legend()
-    right.plot(epochs, [row["val_DSC"] for row in history], color="black")
-    right.set(xlabel="epoch", ylabel="validation DSC, mean over volumes", ylim=(0, 1))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_bytes(path, buffer.getbuffer())
     return True
 
 

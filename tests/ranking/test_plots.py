@@ -9,6 +9,7 @@ from tests.ranking.helpers import make_tables
 
 pytest.importorskip("matplotlib")
 
+from calibeval.plots.style import check_suffix, style
 from calibeval.ranking import plots
 
 PNG, SVG = b"\x89PNG", b"<?xml"
@@ -53,7 +54,7 @@ def drawn_names(figure, methods):
 
 @pytest.mark.parametrize("view", ["cd", "blob", "map"])
 def test_names_never_overlap(ranking, view):
-    with plots._style():
+    with style():
         boxes = drawn_names(plots.VIEWS[view](ranking), ranking.methods)
     assert len(boxes) == len(ranking.methods) * (2 if view == "map" else 1)
     for i, first in enumerate(boxes):
@@ -66,7 +67,7 @@ def test_a_podium_plot_makes_room_for_long_names(tmp_path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     values = {f"{'a name with all of its settings, ' * 3}{j}": {"DSC": [0.5, 0.6 + j / 9]} for j in range(4)}
-    with plots._style():
+    with style():
         figure = plots.podium_plot(rank_tables(make_tables(tmp_path, values), RankSettings(bootstrap=0)))
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)  # a figure too small for its legend warns, and a warning is an error
@@ -128,12 +129,12 @@ def test_infinite_and_failed_values_are_drawn_around(tmp_path):
 
 
 def test_refusals(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"written as .svg or .png, not as '.pdf'"):
-        plots.check_plot(tmp_path / "a.pdf")
+    with pytest.raises(UsageError, match=r"written as .svg, .png or .pdf, not as '.jpg'"):
+        check_suffix(tmp_path / "a.jpg")
     ranking = ranking_of(tmp_path, 2, bootstrap=0)
     with pytest.raises(UsageError, match="shows bootstrap draws, and there are none"):
         plots.draw(ranking, tmp_path / "a_blob.png")
     assert not (tmp_path / "a_blob.png").exists()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"calibeval\[plots\]"):
-        plots.check_plot(tmp_path / "a.png")
+        check_suffix(tmp_path / "a.png")
