@@ -13,6 +13,7 @@ from calibeval.calibrate.conformal import STEPS, steps_of
 from calibeval.errors import ProbabilityError
 from calibeval.files import atomic_path
 from calibeval.io.array_file import ArrayFile
+from calibeval.io.nifti import nifti_bytes
 from calibeval.planes import CHUNK, PlaneSource
 
 KINDS = ("outer", "inner")
@@ -52,10 +53,5 @@ def _write(path: Path, mask: NDArray[Any], place: ArrayFile) -> None:
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, mask)
         return
-    from isal import igzip
-    from nibabel.nifti1 import Nifti1Image
-
-    image = Nifti1Image(mask.reshape(place.spatial).T, place.geometry.affine)
-    image.header.set_xyzt_units("mm")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(igzip.compress(image.to_bytes(), 1, mtime=0))
+        temporary.write_bytes(nifti_bytes(mask.reshape(place.spatial), place.geometry.affine))

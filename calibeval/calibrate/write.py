@@ -15,7 +15,7 @@ from calibeval.calibrate.sources import temporary_array
 from calibeval.errors import InputError
 from calibeval.files import atomic_path
 from calibeval.io.array_file import ArrayFile
-from calibeval.io.geometry import Geometry
+from calibeval.io.geometry import place_itk
 from calibeval.io.layout import Layout, squeezed
 from calibeval.planes import CHUNK, PlaneSource
 
@@ -136,22 +136,8 @@ def _write_itk(file: ArrayFile, stored: NDArray[Any], out: Path) -> None:
 
     image = sitk.GetImageFromArray(np.asarray(stored), isVector=file.vector)
     if file.geometry is not None:
-        _place(image, file.geometry)
+        place_itk(image, file.geometry)
     sitk.WriteImage(image, str(out), useCompression=True)
-
-
-def _place(image: Any, geometry: Geometry) -> None:
-    """Put an image where a geometry says; ITK's x and y grow to the left and to the back."""
-    n, spacing = image.GetDimension(), geometry.spacing_mm[::-1]
-    spatial = min(n, 3, len(spacing))
-    axes, origin, lengths = np.eye(n), np.zeros(n), np.ones(n)
-    lengths[:spatial] = spacing[:spatial]
-    turned = np.diag([-1.0, -1.0, 1.0]) @ geometry.affine[:3, :3]
-    axes[:spatial, :spatial] = turned[:spatial, :spatial] / lengths[:spatial]
-    origin[:spatial] = (np.diag([-1.0, -1.0, 1.0]) @ geometry.affine[:3, 3])[:spatial]
-    image.SetSpacing(lengths.tolist())
-    image.SetOrigin(origin.tolist())
-    image.SetDirection(axes.ravel().tolist())
 
 
 _WRITERS: dict[str, Callable[[ArrayFile, NDArray[Any], Path], None]] = {

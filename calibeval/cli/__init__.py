@@ -20,6 +20,7 @@ from calibeval.cli.merge import merge
 from calibeval.cli.nnunet import nnunet
 from calibeval.cli.options import PartedCommand, PartedGroup
 from calibeval.cli.predict import predict
+from calibeval.cli.prepare import prepare
 from calibeval.cli.rank import rank
 from calibeval.cli.score import score
 from calibeval.cli.study import study
@@ -57,7 +58,7 @@ def _main(
 
 _PARTS: dict[str, tuple[Callable[..., None], ...]] = {
     "Score and compare": (score, rank, check),
-    "Train and study": (train, study, predict, nnunet),
+    "Train and study": (prepare, train, study, predict, nnunet),
     "Tools": (
         merge,
         explain,

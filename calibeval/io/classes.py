@@ -73,18 +73,21 @@ def name_values(values: Iterable[int], scheme: ClassScheme) -> ClassScheme:
         scheme: without names; renames and ignores some values.
 
     Returns:
-        Classes 0, 1, ... up to the largest value and to the last that a region unites; grey levels that occur alone.
-        None where no value can be a class.
+        Classes 0, 1, ... up to the largest value and to the last that a region unites; where there are no regions, the
+        values that occur alone. None where no value can be a class.
     """
     found = {scheme.mapping.get(value, value) for value in values} - {scheme.ignore}
-    if are_grey_levels(found) and not scheme.regions:
-        levels = sorted(found | {0})
-        return replace(scheme, names=tuple(map(str, levels)), values=tuple(levels))
-    usable = {value for value in found if value < MAX_CLASSES}
+    levels = are_grey_levels(found) and not scheme.regions
+    usable = found if levels else {value for value in found if 0 <= value < MAX_CLASSES}
     if not (usable - {0}) and found - {0}:
         return scheme
-    members = (member for region in scheme.regions.values() for member in region)
-    return scheme.with_classes(1 + max([0, *usable, *members]))
+    if scheme.regions:
+        return scheme.with_classes(
+            1 + max(*usable, *(member for region in scheme.regions.values() for member in region))
+        )
+    values = sorted(usable | {0})  # a number between them that never occurs is no class, as 3 in BraTS
+    gaps = values[-1] >= len(values)
+    return replace(scheme, names=tuple(map(str, values)), values=tuple(values) if gaps else ())
 
 
 def index_labels(values: NDArray[Any], scheme: ClassScheme, path: Path | str) -> NDArray[np.uint8]:

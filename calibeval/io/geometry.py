@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibeval.errors import GeometryError
 
 _TOLERANCE = 1e-3  # relative; rounding in headers is below 1e-5
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from RAS+ to ITK's axes, and back
 _MAX_SHIFT = 0.25  # of a voxel, however far from the origin the volume lies
 
 
@@ -70,6 +71,28 @@ def _complete(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.f
             affine[:3, flat[0]] = normal / np.linalg.norm(normal)
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
     return affine if np.isfinite(affine).all() and (spacing > 0).all() else None
+
+
+def place_itk(image: Any, geometry: Geometry) -> None:
+    """Put an image of SimpleITK where a geometry says; ITK's x and y grow to the left and to the back."""
+    n, spacing = image.GetDimension(), geometry.spacing_mm[::-1]
+    spatial = min(n, 3, len(spacing))
+    axes, origin, lengths = np.eye(n), np.zeros(n), np.ones(n)
+    lengths[:spatial] = spacing[:spatial]
+    turned = _LPS @ geometry.affine
+    axes[:spatial, :spatial] = turned[:spatial, :spatial] / lengths[:spatial]
+    origin[:spatial] = turned[:spatial, 3]
+    image.SetSpacing(lengths.tolist())
+    image.SetOrigin(origin.tolist())
+    image.SetDirection(axes.ravel().tolist())
+
+
+def affine_of_itk(image: Any) -> NDArray[np.float64]:
+    """(4, 4) voxel index (x, y, z) to mm, RAS+, of a volume of SimpleITK."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return np.asarray(_LPS @ affine)
 
 
 def check_same_place(path: Path, found: Geometry, reference_path: Path, expected: Geometry) -> tuple[str, ...]:

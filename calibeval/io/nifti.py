@@ -18,6 +18,7 @@ from calibeval.io.gzipped import GZIP_MAGIC
 from calibeval.io.stored import Bytes, gzip_file, open_stored
 
 _MM = {"meter": 1e3, "micron": 1e-3}
+_COMPRESSION = 1  # probabilities hardly shrink any further
 _MGH_HEADER = 284  # bytes
 _COMPRESSED = (".gz", ".mgz")
 _PLAIN = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c", b"\0\0\0\x01")  # how headers begin
@@ -55,6 +56,20 @@ def open_mgz(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
     stored = _bytes(path, header.get_data_offset(), shape, dtype)._replace(tail=True)
     geometry = make_geometry(np.array(header.get_affine(), np.float64), shape)
     return open_stored(path, stored, _reversed(shape), dtype, geometry=geometry)
+
+
+def nifti_bytes(values: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
+    """A compressed NIfTI-1 file in mm; equal arrays give equal bytes.
+
+    Args:
+        values: slowest axis first, as arrays are here.
+        affine: (4, 4) voxel index (x, y, z) to mm, RAS+.
+    """
+    from nibabel.nifti1 import Nifti1Image
+
+    image = Nifti1Image(values.T, affine, dtype=values.dtype)
+    image.header.set_xyzt_units("mm")
+    return igzip.compress(image.to_bytes(), _COMPRESSION, mtime=0)
 
 
 def header_of(path: Path) -> tuple[Path, ...]:

@@ -30,6 +30,7 @@ class ClassScheme:
         names: by class index, background first; empty when only the files will tell.
         values: label value of each class; empty means 0, 1, 2, ...
         regions: region name to the class indices it unites; empty without regions.
+        only_regions: the labels of `dataset.json` name nothing but regions, so that a network has them for classes.
         region_order: class that each region in turn writes when sigmoid maps are decoded to a label map; empty when
             nothing tells.
         ignore: label value of voxels that count nowhere.
@@ -41,6 +42,7 @@ class ClassScheme:
     names: tuple[str, ...] = ()
     values: tuple[int, ...] = ()
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    only_regions: bool = False
     region_order: tuple[int, ...] = ()
     ignore: int | None = None
     mapping: dict[int, int] = field(default_factory=dict)
@@ -81,7 +83,7 @@ def make_scheme(
     Args:
         folders: where to look for `dataset.json`, first match wins.
         classes: names by class index, as in `background,RV,MYO,LV`.
-        regions: as in `WT=1,2,3;TC=2,3;ET=3`, label values or names.
+        regions: as in `WT=1,2,3;TC=2,3;ET=3`, label values or names; `none` for the classes themselves.
         ignore_label: label value that counts nowhere.
         label_map: as in `4=3,5=0`.
 
@@ -151,6 +153,8 @@ def _parse_map(text: str) -> dict[int, int]:
 
 
 def _parse_regions(text: str, scheme: ClassScheme) -> dict[str, tuple[int, ...]]:
+    if text == "none":
+        return {}
     try:
         parts = [(name.strip(), members) for name, members in (part.split("=") for part in text.split(";"))]
         regions = {
@@ -211,6 +215,8 @@ def _read_dataset_json(path: Path) -> ClassScheme:
     named = _by_name(path, labels)
     ignore = named.pop("ignore", None)
     scheme = _scheme_of(path, named)
+    if isinstance(beside := description.get("regions"), dict):
+        scheme = replace(scheme, regions=_regions_beside(path, beside, scheme))
     return replace(
         scheme,
         region_order=_region_order(path, description.get("regions_class_order"), scheme),
@@ -260,8 +266,20 @@ def _scheme_of(path: Path, named: dict[str, int | tuple[int, ...]]) -> ClassSche
         names=tuple(name for name, _ in ordered),
         values=() if values == list(range(len(values))) else tuple(values),
         regions={name: tuple(values.index(value) for value in members) for name, members in regions.items()},
+        only_regions=bool(regions),
         source=str(path),
     )
+
+
+def _regions_beside(path: Path, regions: dict[str, Any], scheme: ClassScheme) -> dict[str, tuple[int, ...]]:
+    """Regions beside labels of one value each, as `calibeval prepare` writes them: these are scored."""
+    values = list(scheme.values or range(len(scheme.names)))
+    try:
+        named = {name: _value(value) for name, value in regions.items()}
+        members = {name: value if isinstance(value, tuple) else (value,) for name, value in named.items()}
+        return {name: tuple(values.index(value) for value in united) for name, united in members.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"its 'regions' cannot be understood ({error}).", "Repair it.") from error
 
 
 def _region_order(path: Path, order: Any, scheme: ClassScheme) -> tuple[int, ...]:

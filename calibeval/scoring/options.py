@@ -94,7 +94,7 @@ class ScoreOptions:
         default=None, metadata=_about(LABELS, str, "Class names, background first; else from dataset.json.")
     )
     regions: str | None = field(
-        default=None, metadata=_about(LABELS, str, "Overlapping regions, as in 'WT=1,2,3;TC=2,3;ET=3'.")
+        default=None, metadata=_about(LABELS, str, "Overlapping regions, as in 'WT=1,2,3;TC=2,3;ET=3', or none.")
     )
     ignore_label: int | None = field(default=None, metadata=_about(LABELS, int, "Label value that counts nowhere."))
     label_map: str | None = field(

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from calibeval.datasets import recognise
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import format_of, open_array, stem_of, suffix_of
 from calibeval.io.channels import group_channels
 from calibeval.io.classes import ClassScheme, make_scheme
+from calibeval.io.naming import bare_name
 from calibeval.io.pairing import find_labels
 from calibeval.io.scheme import read_channel_names
 from calibeval.train.folds import Split
@@ -53,7 +55,7 @@ def find_data(root: Path, channels: int | None = None) -> DataSet:
         InputError: a case lacks its label, or `dataset.json` is unusable.
     """
     scheme = make_scheme([root])
-    if scheme.regions:
+    if scheme.only_regions:
         raise UsageError(f"{scheme.source}: its labels are overlapping regions, which these losses cannot learn.")
     if (root / "imagesTr").is_dir():
         return DataSet(root, _labelled_cases(root / "imagesTr", root / "labelsTr", channels), scheme)
@@ -64,7 +66,7 @@ def find_data(root: Path, channels: int | None = None) -> DataSet:
     if not cases:
         raise UsageError(
             f"{root}: no data set. Expected a folder with imagesTr/ and labelsTr/ (nnU-Net, MSD), or with .npz slices "
-            f"that hold 'image' and 'label', in train/, val/ and test/ or side by side."
+            f"that hold 'image' and 'label', in train/, val/ and test/ or side by side. {recognise(root)}".rstrip()
         )
     return DataSet(root, cases, scheme)
 
@@ -80,7 +82,8 @@ def find_images(path: Path, network_channels: int | None = None, channels: int |
     Raises:
         UsageError: nothing is there, or the names do not tell cases from channels.
     """
-    files = _volume_files([path] if path.is_file() else path.iterdir() if path.is_dir() else [])
+    inside = path.iterdir() if path.is_dir() else []
+    files = _volume_files([path]) if path.is_file() else _without_labels(_volume_files(inside))
     expected = range(_files_a_case(files, network_channels)) if network_channels else None
     cases = _as_cases(group_channels(files, None, expected, channels)) or _npz_cases(path.glob("*"))
     if not cases:
@@ -103,6 +106,17 @@ def _volume_files(paths: Iterable[Path]) -> list[Path]:
     """Images that are no plain arrays."""
     known = (path for path in sorted(paths) if suffix_of(path) and not path.name.startswith("."))  # macOS leaves ._
     return [path for path in known if not format_of(path).is_array]
+
+
+def _without_labels(files: list[Path]) -> list[Path]:
+    """Leave out what is named after another file as its label: `patient001_frame01_gt` beside `patient001_frame01`."""
+    stems = [stem_of(path) for path in files]
+
+    def is_label(stem: str) -> bool:
+        bare = bare_name(stem)
+        return bare != stem and any(other.startswith(bare) and bare_name(other) == other for other in stems)
+
+    return [path for path, stem in zip(files, stems, strict=True) if not is_label(stem)]
 
 
 def _as_cases(files: dict[str, tuple[Path, ...]]) -> dict[str, ImageFiles]:

@@ -22,6 +22,7 @@ from calibeval.calibrate.calibrator import CONFORMAL
 from calibeval.errors import InputError, UsageError
 from calibeval.files import file_hash
 from calibeval.io.classes import ClassScheme
+from calibeval.io.nifti import nifti_bytes
 from calibeval.metrics.statistics import IGNORED
 from calibeval.scoring.plan import CALIBRATOR_FILE
 from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_bytes
@@ -35,7 +36,6 @@ TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,),
 PREPROCESSING = (
     "each channel z-scored over the volume; slices along z, centred in the training size, the minimum around"
 )
-_COMPRESSION = 1  # probabilities hardly shrink any further
 
 
 def predict_cases(
@@ -178,12 +178,8 @@ def write_probabilities(out: Path, volume: Volume, probabilities: NDArray[np.flo
             np.savez_compressed(buffer, probs=maps, label=volume.label)
         write_bytes(out / f"{volume.name}.npz", buffer.getbuffer())
         return
-    from isal import igzip
-    from nibabel.nifti1 import Nifti1Image
-
-    nifti = Nifti1Image(probabilities.transpose(3, 2, 0, 1), volume.geometry.affine)
-    nifti.header.set_xyzt_units("mm")
-    write_bytes(out / f"{volume.name}.nii.gz", igzip.compress(nifti.to_bytes(), _COMPRESSION, mtime=0))
+    values = probabilities.swapaxes(0, 1)
+    write_bytes(out / f"{volume.name}.nii.gz", nifti_bytes(values, volume.geometry.affine))
 
 
 def _check_channels(volume: Volume, case: ImageFiles, channels: int) -> None:

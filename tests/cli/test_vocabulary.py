@@ -26,8 +26,9 @@ WORDS = {
     "--shard": {"metavar": "i/n"},
     "--scheduler": {"metavar": "tcp://HOST:PORT"},
 }
-# One word that two commands take differently: train goes on with a folder, each command has its own formats.
-OWN_FORM = {"--resume", "--format", "--protocol", "-o", "--out", "--missing"}
+# One word that two commands take differently: train goes on with a folder and counts slices as HxW, prepare volumes as
+# XxYxZ; each command has its own formats.
+OWN_FORM = {"--resume", "--format", "--protocol", "-o", "--out", "--missing", "--size"}
 
 
 def options():
