@@ -40,12 +40,18 @@ def cell(text: str) -> str:
 
 def uncell(texts: Any) -> Any:
     """Undo `cell` on a pandas series of text."""
-    return texts.str.replace(_GUARDED, r"\1", regex=True) if texts.str.startswith("'").any() else texts
+    guarded = any(text.startswith("'") for text in texts.unique())  # names come again and again
+    return texts.str.replace(_GUARDED, r"\1", regex=True) if guarded else texts
 
 
 def xml(text: str) -> str:
     """Text of characters that XML can hold."""
     return _NOT_XML.sub("\ufffd", text)
+
+
+def page(text: str) -> str:
+    """Text that a web page shows as it is, once its `<` and `&` are escaped: control characters are written out."""
+    return xml(_CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text))
 
 
 def terminal(text: str) -> str:

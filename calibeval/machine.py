@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+# Libraries whose version can change a number or a file.
+LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "pillow", "pandas", "torch")
+
+
+def library_versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed version of each library, or `not installed`."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def available_cores() -> int:

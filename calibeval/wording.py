@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -14,6 +15,13 @@ MISSING_RULES = ("error", "worst", "drop")  # what a case becomes that a method 
 def count_of(number: int, noun: str) -> str:
     """`1 case`, `2 cases`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def number(value: float) -> str:
+    """A metric's value for reading; empty where it is undefined."""
+    if math.isnan(value):
+        return ""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
 def some_of(names: Iterable[str], most: int = 3) -> str:

@@ -22,6 +22,7 @@ def test_no_number_of_json_is_nan():
         (escape.cell, "'-x", "''-x"),
         (escape.cell, "case-1", "case-1"),
         (escape.xml, "a\x00b\tc", "a\ufffdb\tc"),
+        (escape.page, "<b>\x1b[31m\u202e\x07\r\udc80\u05e9", "<b>\\x1b[31m\\u202e\\x07\\r\ufffd\u05e9"),
         (escape.terminal, "a\x1b[2Jb\x07\r\u202ec\n\td", "a\\x1b[2Jb\\x07\\r\\u202ec\n\td"),
         (escape.terminal, "\x1b[1;31mred\x1b[0m \x1b[8mhidden", "\x1b[1;31mred\x1b[0m \\x1b[8mhidden"),
         (escape.log, "a\n  ::error::x\nb ##[error]c\nd::e", "a\n  \\::error::x\nb ##\\[error]c\nd::e"),

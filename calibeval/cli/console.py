@@ -8,11 +8,11 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from calibeval._version import __version__
 from calibeval.escape import log, terminal
+from calibeval.machine import LIBRARIES, library_versions
 from calibeval.wording import count_of, group_alike, some_of
 
 if TYPE_CHECKING:
@@ -23,18 +23,12 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 500
 INTERRUPTED = 130  # as shells say of a command that Ctrl-C ended
-# Libraries whose version can change a number or a file.
-_LIBRARIES = ("numpy", "scipy", "numba", "nibabel", "pillow", "pandas", "torch")
 
 
 def version_text() -> str:
     """The version of calibeval and of the libraries that affect numbers, one a line."""
     lines = [f"calibeval {__version__}", f"python {platform.python_version()}"]
-    for name in _LIBRARIES:
-        try:
-            lines.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            lines.append(f"{name} not installed")
+    lines += [f"{name} {found}" for name, found in library_versions(LIBRARIES).items()]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from calibeval.subgroups import sentences, summarise_by
 from calibeval.summary import SummaryRow, counted, direction, summarise
 from calibeval.summary import as_json as summary_json
 from calibeval.table import STATUSES
-from calibeval.wording import count_of, group_alike
+from calibeval.wording import count_of, group_alike, number
 
 if TYPE_CHECKING:
     from calibeval.protocol import Protocol
@@ -55,8 +55,8 @@ def print_scores(
     console = console or make_console()
     width = console.width if console.is_terminal else _PIPE_WIDTH
     rows = [row for method in scores for row in summarise(method.rows)]
-    for number, table in enumerate(_tables(rows, width)):
-        console.print(*[""] * bool(number), table, sep="\n")
+    for place, table in enumerate(_tables(rows, width)):
+        console.print(*[""] * bool(place), table, sep="\n")
     for line in _count_lines(rows):
         console.print(_wrapped(line, width))
     for line in _word_lines(scores, protocol, width):
@@ -114,10 +114,10 @@ def _table_of_one(rows: list[SummaryRow]) -> Table:
     table.add_column("metric", no_wrap=True)
     for title in ("mean", "95% interval", "n", "pooled"):
         table.add_column(title, justify="right", no_wrap=True)
-    for number, row in enumerate(rows):
-        name = "" if number else row.method
-        interval = "" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}"
-        table.add_row(name, _title(row), _number(row.mean), interval, str(row.n), _number(row.pooled))
+    for place, row in enumerate(rows):
+        name = "" if place else row.method
+        interval = "" if math.isnan(row.low) else f"{number(row.low)} to {number(row.high)}"
+        table.add_row(name, _title(row), number(row.mean), interval, str(row.n), number(row.pooled))
     return table
 
 
@@ -126,8 +126,8 @@ def _title(row: SummaryRow) -> str:
 
 
 def _width(title: str, metric: str, rows: list[SummaryRow]) -> int:
-    numbers = (_number(value) for row in rows if row.metric == metric for value in (row.mean, row.low, row.high))
-    return max(map(len, (title, *numbers)))
+    shown = (number(value) for row in rows if row.metric == metric for value in (row.mean, row.low, row.high))
+    return max(map(len, (title, *shown)))
 
 
 def _table(by_method: dict[str, dict[str, SummaryRow]], titles: dict[str, str]) -> Table:
@@ -154,7 +154,7 @@ def _table(by_method: dict[str, dict[str, SummaryRow]], titles: dict[str, str]) 
 
 
 def _cell(value: float) -> str:
-    return str(value) if isinstance(value, int) else _number(value)
+    return str(value) if isinstance(value, int) else number(value)
 
 
 def _count_lines(rows: list[SummaryRow]) -> list[str]:
@@ -199,12 +199,6 @@ def _wrapped(line: str, width: int, first: str = "", others: str = "  ") -> str:
     return textwrap.fill(
         line, width, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
 
 
 def _note_lines(scores: list[MethodScore]) -> list[str]:

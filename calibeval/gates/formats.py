@@ -39,7 +39,7 @@ def as_text(report: Report, paint: Paint = lambda _status, text: text) -> str:
         paint: colours a text by a status.
     """
     width = max((len(outcome.name) for outcome in report.outcomes), default=0)
-    lines = [_subject(report)]
+    lines = [subject_of(report)]
     for outcome in report.outcomes:
         status = paint(outcome.status, f"{outcome.status.upper():<10}")
         lines.append(f"{status} {outcome.name:<{width}}  {outcome.message}")
@@ -61,7 +61,7 @@ def as_markdown(report: Report) -> str:
     lines = [
         f"### calibeval check: {escape.markdown(verdict(report))}",
         "",
-        escape.markdown(_subject(report)),
+        escape.markdown(subject_of(report)),
         "",
         "| | check | found |",
         "|---|---|---|",
@@ -151,7 +151,8 @@ def show_case_value(case: CaseValue) -> str:
     return f"{case.case}: {', '.join(parts)}" if parts else case.case
 
 
-def _subject(report: Report) -> str:
+def subject_of(report: Report) -> str:
+    """The files that were checked, and the method."""
     return f"{report.subject}, method {report.method}" if report.method else report.subject
 
 

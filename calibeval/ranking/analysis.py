@@ -63,9 +63,16 @@ def rank_tables(
         UsageError: options that contradict the data.
         TableError: a file that cannot be read or compared.
     """
+    return rank_inputs(read_inputs(paths, _ticker(progress)("reading tables")), settings, progress)
+
+
+def rank_inputs(
+    inputs: Tables, settings: RankSettings | None = None, progress: StepProgress | None = None
+) -> Ranking:  # fmt: skip
+    """Rank what `read_inputs` gave; as `rank_tables`."""
     settings = settings or RankSettings()
     tick = _ticker(progress)
-    tables, doubt = settle_groups(read_inputs(paths, tick("reading tables")), settings.group_by, settings.cases)
+    tables, doubt = settle_groups(inputs, settings.group_by, settings.cases)
     chosen = replace(settings, blocks=settings.blocks or ("case" if tables.has_cases else "metric"))
     held, applied = _with_empty_rule(tables, settings.empty)
     metrics = choose_metrics(held, settings.metrics)
@@ -81,7 +88,7 @@ def rank_tables(
     ranking = _analyse(chosen, tables.signature, scores, design, tick)
     ranking = replace(ranking, alternatives=tuple(_alternatives(tables, held, ranking, tick("other choices"))))
     ranking = replace(ranking, beside=means_beside(held, metrics))
-    printed = printed_ranks_notes(tables.printed, ranking) if len(paths) == 1 else ()
+    printed = printed_ranks_notes(tables.printed, ranking)
     return replace(
         ranking,
         warnings=(*doubt, *counted, *warnings_of(ranking), *contradictions(ranking)),
@@ -221,7 +228,7 @@ def _other_definitions(tables: Tables, ranking: Ranking) -> Iterator[Alternative
     """The order with one metric replaced by another definition of the same thing, where the tables hold it."""
     if not tables.has_cases:
         return
-    held = set(tables.frame["metric"])
+    held = set(tables.frame["metric"].unique())
     for metric in ranking.scores.metrics:
         for other in METRICS[metric].siblings if metric in METRICS else ():
             if other in held and other not in ranking.scores.metrics and not differing(tables.sources, (other,)):

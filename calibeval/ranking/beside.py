@@ -20,10 +20,9 @@ _PROPER = ("Brier", "NLL")
 
 def means_beside(tables: Tables, metrics: tuple[str, ...]) -> dict[str, Array]:
     """Means (k,) over the cases, or groups, that all methods have, of metrics of `BESIDE` that are not ranked."""
-    found = {}
+    found, held = {}, set(tables.frame["metric"].unique())
     for name in BESIDE if tables.has_cases else ():
-        held = name in set(tables.frame["metric"])
-        if held and name not in metrics and not differing(tables.sources, (name,)):
+        if name in held and name not in metrics and not differing(tables.sources, (name,)):
             scores = make_scores(tables, (name,), choose_directions((name,), {}))
             values, there = scores.values[:, 0], (scores.states[:, 0] == OK).all(axis=1)
             units = np.flatnonzero(there)

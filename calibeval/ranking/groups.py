@@ -35,7 +35,7 @@ def settle_groups(tables: Tables, group_by: str | None, cases: Path | None) -> t
         return tables, ()
     if group_by is None:
         return _as_written(tables)
-    names = list(dict.fromkeys(tables.frame["case"]))
+    names = list(tables.frame["case"].unique())
     found = groups(names, group_by, read_cases(cases) if cases else None)
     return _grouped(tables, [found[case] for case in tables.frame["case"]]), ()
 
@@ -51,7 +51,7 @@ def _as_written(tables: Tables) -> tuple[Tables, tuple[str, ...]]:
                 "Score all with the same --group-by, or give it here."
             )
     if not known:
-        doubt = ungrouped_note(frame["case"])
+        doubt = ungrouped_note(frame["case"].unique())
         return tables, (doubt,) if doubt else ()
     keys = zip(frame["dataset"], frame["case"], strict=True)
     return _grouped(tables, [known.get(key, key[1]) for key in keys]), ()

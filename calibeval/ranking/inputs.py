@@ -18,7 +18,7 @@ from calibeval.errors import TableError, UsageError
 from calibeval.foreign import find_form, read_scores
 from calibeval.ranking.wide import PrintedRanks, first_twice, read_wide_files
 from calibeval.signature import Signature
-from calibeval.table import COLUMNS, POOLED
+from calibeval.table import COLUMNS, POOLED, Header
 from calibeval.wording import some_of
 
 if TYPE_CHECKING:
@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """One score table: where it is, by which choices it was scored, and which data sets it holds."""
+    """One score table: where it is, what it says about itself, and which data sets and methods it holds."""
 
     path: Path
-    signature: Signature
+    header: Header
     datasets: frozenset[str]
+    methods: tuple[str, ...]
+
+    @property
+    def signature(self) -> Signature:
+        """By which choices it was scored."""
+        return self.header.signature
 
 
 class Tables(NamedTuple):
@@ -41,7 +47,7 @@ class Tables(NamedTuple):
         has_cases: True for score tables; a wide CSV holds one number for a whole data set.
         sources: of score tables; none for wide CSVs.
         notes: what the reader decided and the user should know.
-        printed: columns of wide CSVs that hold ranks; they are compared with the computed ones and never used.
+        printed: columns of a lone wide CSV that hold ranks; they are compared with the computed ones and never used.
         grouped: the column `group` says which group each case belongs to.
     """
 
@@ -85,7 +91,7 @@ def read_inputs(paths: Sequence[Path], progress: Callable[[int, int], None] | No
     if not wide[0]:
         return _read_score_files(paths, tick)
     frame, notes, printed = read_wide_files(paths, tick)
-    return Tables(frame, False, (), notes, printed)
+    return Tables(frame, False, (), notes, printed if len(paths) == 1 else ())
 
 
 def refuse_unequal(sources: Sequence[Source], metrics: Sequence[str]) -> None:
@@ -123,7 +129,7 @@ def is_score_table(path: Path) -> bool:
 def _read_score_files(paths: Sequence[Path], progress: Callable[[int, int], None]) -> Tables:
     import pandas as pd
 
-    frames, sources = [], []
+    frames, headers = [], []
     notes: list[str] = []
     for done, path in enumerate(paths):
         header, frame, said = read_scores(path)
@@ -131,7 +137,7 @@ def _read_score_files(paths: Sequence[Path], progress: Callable[[int, int], None
         _refuse_duplicates(path, frame)
         unnamed = frame["method"].str.strip() == ""
         frames.append(frame.assign(method=frame["method"].mask(unnamed, path.stem)))
-        sources.append(Source(path, header.signature, frozenset(frame["dataset"])))
+        headers.append(header)
         notes += said
         progress(done + 1, len(paths))
     frames, renamed = _name_by_file_where_needed(paths, frames)
@@ -139,6 +145,10 @@ def _read_score_files(paths: Sequence[Path], progress: Callable[[int, int], None
     if frame.empty:
         raise TableError(f"{paths[0]}: the table holds no case, so there is nothing to rank.")
     _refuse_other_names(frame)
+    sources = (
+        Source(path, header, frozenset(part["dataset"].unique()), tuple(part["method"].unique()))
+        for path, header, part in zip(paths, headers, frames, strict=True)
+    )
     return Tables(frame, True, tuple(sources), (*notes, *renamed))
 
 

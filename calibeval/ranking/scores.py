@@ -164,7 +164,7 @@ def _class_wanted(tables: Tables) -> NDArray[np.bool_]:
     if not tables.has_cases:
         return np.ones(len(frame), dtype=bool)
     row_of = {name: MEAN if MEAN in metric.rows else ALL for name, metric in METRICS.items()}
-    for name in set(frame["metric"]) - set(METRICS):
+    for name in set(frame["metric"].unique()) - set(METRICS):
         row_of[name] = _row_of_unknown(frame, name)
     return (frame["class"] == frame["metric"].map(row_of)).to_numpy()
 

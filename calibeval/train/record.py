@@ -8,7 +8,6 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from calibeval._version import __version__
 from calibeval.errors import InputError, MissingExtraError, UsageError
 from calibeval.files import file_hash
 from calibeval.io.arrays import with_parts
+from calibeval.machine import library_versions
 from calibeval.train.cases import DataSet
 from calibeval.train.checkpoint import write_bytes
 from calibeval.train.config import TrainConfig, config_to_dict
@@ -127,17 +127,11 @@ def _hashes(data: DataSet) -> dict[str, str]:
 
 
 def _environment() -> dict[str, Any]:
-    libraries = {}
-    for name in ("torch", "monai", "numpy", "scipy", "nibabel"):
-        try:
-            libraries[name] = version(name)
-        except PackageNotFoundError:
-            libraries[name] = "not installed"
     return {
         "calibeval": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **libraries,
+        **library_versions(("torch", "monai", "numpy", "scipy", "nibabel")),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
