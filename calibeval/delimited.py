@@ -133,6 +133,8 @@ def to_number(text: str, separator: str = ",") -> float:
         return math.nan
     if _DECIMAL_COMMA.fullmatch(word) and (separator != "," or not _THOUSANDS.fullmatch(word)):
         word = word.replace(",", ".")
+    if "_" in word:  # Python reads 1_5 as 15
+        raise ValueError(f"{word} is no number")
     return float(word)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from calibeval import escape
 from calibeval._version import __version__
-from calibeval.delimited import NO_NUMBER, Sheet, read_frame, read_sheet, to_number
+from calibeval.delimited import Sheet, read_frame, read_sheet, to_number
 from calibeval.errors import TableError
 from calibeval.files import write_text
 from calibeval.metrics import METRICS, cautions
@@ -235,17 +235,18 @@ def _typed(sheet: Sheet, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(sheet: Sheet, values: pd.Series[str]) -> pd.Series[float]:
+    """Cell by cell, since pandas 2 rounds the last digit."""
     import pandas as pd
 
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    for line in values.index[numbers.isna() & ~values.str.strip().str.lower().isin(NO_NUMBER)]:
+    numbers = []
+    for line, text in zip(values.index, values, strict=True):
         try:
-            numbers[line] = to_number(values[line], sheet.separator)
+            numbers.append(to_number(text, sheet.separator) if text else math.nan)
         except ValueError as error:
             raise TableError(
-                f"{sheet.path}: line {line}, column {values.name}: {values[line]!r} where a number is expected."
+                f"{sheet.path}: line {line}, column {values.name}: {text!r} where a number is expected."
             ) from error
-    return numbers
+    return pd.Series(numbers, values.index, dtype="float64")
 
 
 def _refuse_cut(path: Path, about: dict[str, Any], frame: pd.DataFrame) -> None:

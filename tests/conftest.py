@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import calibeval.cli
+from tests import EXACT
 
 
 class Outcome(NamedTuple):
@@ -47,7 +48,7 @@ def scored(cli):
         assert outcome.out == ""
         if code == 0:
             assert outcome.err == ""
-        return pd.read_csv(table, comment="#", keep_default_na=False, na_values={"value": [""]})
+        return pd.read_csv(table, comment="#", keep_default_na=False, na_values={"value": [""]}, **EXACT)
 
     return run
 

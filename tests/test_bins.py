@@ -1,6 +1,7 @@
 """The side file: statistics survive it, and pooled numbers come from it alone."""
 
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -87,3 +88,14 @@ def test_other_files_are_refused_by_name(tmp_path):
     for name in ("x", "y", "z"):
         with pytest.raises(TableError, match=rf"{name}\.bins\.npz"):
             read_bins(tmp_path / f"{name}.bins.npz")
+
+
+def test_a_damaged_header_of_an_array_is_told_with_the_file(tmp_path):
+    """numpy's parser of it raises tokenize.TokenError, which is none of its usual errors."""
+    np.savez(tmp_path / "x.bins.npz", a=np.zeros(3))
+    content = (tmp_path / "x.bins.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "x.bins.npz", "w") as archive:
+        header = content[content.index(b"\x93NUMPY") :][:128].replace(b"{", b"(", 1)
+        archive.writestr("a.npy", header + bytes(24))
+    with pytest.raises(TableError, match="is no side file of a results table, or a broken one"):
+        read_bins(tmp_path / "x.bins.npz")

@@ -103,6 +103,7 @@ def test_frames_have_the_columns():
         (",".join(COLUMNS) + "\nm,d,c,k,DSC,1,,ok,,x\n", "line 2 has 10 fields, the header has 9"),
         (",".join(COLUMNS) + ",note\nm,d,c,k,DSC,1,,ok,,\n", "the column 'note' stands twice"),
         (",".join(COLUMNS) + "\nm,d,c,k,DSC,'1.234.5',,ok,\n", "line 2, column value: "),
+        (",".join(COLUMNS) + "\nm,d,c,k,DSC,1_5,,ok,\n", "line 2, column value: '1_5' where a number"),
         (",".join(COLUMNS) + '\nm,d,c,k,DSC,"1,234",,ok,\n', "line 2, column value: '1,234' where a number"),
         (",".join(COLUMNS) + ",about\nm,d,c,k,DSC,1,,ok,,x\n", "the column 'about' holds 'x'"),
     ],

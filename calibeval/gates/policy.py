@@ -186,7 +186,7 @@ def parse_margin(name: str, margin: str | float) -> Margin:
     metric, class_name = _metric_and_class(match, where)
     try:
         number = math.nan if isinstance(margin, bool) else float(margin)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{where}: {margin!r} is no number.") from error
     if not 0 <= number < math.inf:
         raise UsageError(f"{where}: a margin is how much worse a metric may be: 0 or more, in its unit.")

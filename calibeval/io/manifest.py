@@ -30,7 +30,10 @@ def read_manifest(path: Path) -> dict[str, Pairing]:
         method = row.get("method") or path.stem
         if Path(method).name != method:
             raise UsageError(f"{path}: line {line} names the method {method!r}, which cannot be a file name.")
-        methods[method].append(_case(path.parent, row))
+        try:
+            methods[method].append(_case(path.parent, row))
+        except OSError as error:  # a name that no file can have
+            raise UsageError(f"{path}: line {line}: {error.strerror}.") from error
     for method, cases in methods.items():
         check_case_names([case.case for case in cases], f"{path}, method {method}")
     return {method: Pairing(sorted(cases), []) for method, cases in methods.items()}
@@ -38,16 +41,19 @@ def read_manifest(path: Path) -> dict[str, Pairing]:
 
 def _case(folder: Path, row: dict[str, str]) -> CasePaths:
     files = tuple(folder / part.strip() for part in row["prediction"].split(";") if part.strip())
+    reference = _path(folder, row["reference"])
+    if reference:
+        reference.exists()  # raises where the name cannot be
     gone = [file for file in files if not file.exists()]
     if gone or not files:
         why = f"the manifest names {gone[0]}, which is not there" if gone else "the manifest names none"
-        return CasePaths(row["case"], (), reference=_path(folder, row["reference"]), why=why)
+        return CasePaths(row["case"], (), reference=reference, why=why)
     return CasePaths(
         row["case"],
         files,
         tuple(str(number) for number in range(len(files))) if len(files) > 1 else (),
         _path(folder, row.get("segmentation", "")),
-        _path(folder, row["reference"]),
+        reference,
         "the manifest",
     )
 

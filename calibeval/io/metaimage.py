@@ -37,8 +37,15 @@ class _Header(NamedTuple):
         return next((self.fields[key.lower()] for key in keys if key.lower() in self.fields), default)
 
     def says(self, *keys: str, default: str = "False") -> bool:
-        """Whether a field is true."""
-        return self.get(*keys, default=default)[:1].lower() in ("t", "1")
+        """Whether a field is true; by its first letter, as ITK has it.
+
+        Raises:
+            BrokenFileError: it is neither true nor false.
+        """
+        text = self.get(*keys, default=default)
+        if text[:1].lower() not in ("t", "1", "f", "0"):
+            raise bad_header(self.path, f"its '{keys[0]}' is {quote(text)}, expected True or False")
+        return text[:1].lower() in ("t", "1")
 
     def numbers(self, *keys: str, count: int) -> list[float] | None:
         """Numbers of a field; None where it is missing."""

@@ -17,6 +17,9 @@ from calibeval.io.gzipped import DEFLATE_MOST
 _TIFF = (b"II*\0", b"MM\0*")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DTYPES = {"1": "b1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}  # of Pillow's modes; others are uint8
+_PARTS = ((273, 324), (279, 325))  # entries of TIFF: where strips or tiles begin, and how long they are
+_ENTRIES = {258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339}  # that say how values are stored
+_MEANING = 262  # whether 0 is black
 _LOSSY = 16  # bits of a colour, of which Pillow keeps 8
 
 
@@ -57,7 +60,7 @@ def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
             raise is_no(path, "TIFF")
         file.seek(0)
         with _no_warnings(), TiffImageFile(file) as image:
-            pages, mode, (width, height) = image.n_frames, image.mode, image.size
+            pages, mode, (width, height), kind = image.n_frames, image.mode, image.size, _kind(image)
     dtype, channels = _pixel(mode)
     page = (height, width, *([channels] if channels > 1 else []))
     shape = (pages, *page) if pages > 1 else page
@@ -68,12 +71,28 @@ def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
         with _no_warnings(), path.open("rb") as file, TiffImageFile(file) as image:
             for number in range(pages):
                 image.seek(number)
-                if (image.mode, image.size) != (mode, (width, height)):
+                if _kind(image) != kind:
                     raise InputError(path, f"its page {number + 1} is unlike the first.", "Save pages of one kind.")
+                _check_strips(path, image, math.prod(page) * dtype.itemsize)
                 values[number] = np.asarray(image)
         return values.reshape(shape)
 
     return ArrayFile(path, shape, dtype, load, vector=channels > 1)
+
+
+def _kind(image: Any) -> tuple[str, tuple[int, int], set[int]]:
+    """What pages of one file share; of entries that are lost in one page Pillow makes the pixels of another."""
+    return image.mode, image.size, {tag for tag in _ENTRIES if image.tag_v2.get(tag) is not None}
+
+
+def _check_strips(path: Path, image: Any, size: int) -> None:
+    """Refuse a page without what Pillow would guess, or with fewer bytes than it reads."""
+    tags = image.tag_v2
+    offsets, lengths = ([*tags.get(strips, ()), *tags.get(tiles, ())] for strips, tiles in _PARTS)
+    if not lengths or len(lengths) != len(offsets) or tags.get(_MEANING) is None:
+        raise BrokenFileError(path, "a page lacks entries that every TIFF has.", AGAIN)
+    if image.info.get("compression") == "raw" and sum(lengths) < size:
+        raise BrokenFileError(path, f"a page has {sum(lengths)} bytes, expected {size}.", AGAIN)
 
 
 def _no_warnings() -> warnings.catch_warnings[None]:

@@ -286,7 +286,7 @@ def _region_order(path: Path, order: Any, scheme: ClassScheme) -> tuple[int, ...
     if not order or not scheme.regions:
         return ()
     values = list(scheme.values or range(len(scheme.names)))
-    if not isinstance(order, list) or len(order) != len(scheme.regions) or not set(order) <= set(values):
+    if not isinstance(order, list) or len(order) != len(scheme.regions) or any(value not in values for value in order):
         raise InputError(
             path,
             f"its regions_class_order is {order}; expected one label value for each of {', '.join(scheme.regions)}.",

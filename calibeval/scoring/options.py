@@ -6,6 +6,7 @@ Every choice here changes numbers, or which files they are of, so a table's reco
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -247,8 +248,15 @@ def options_of_command(command: str) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         if name in named:
             value = text if equals else following
-            found[named[name].key] = named[name].kind(value) if named[name].kind in (int, float) else value
+            found[named[name].key] = _as_kind(value, named[name].kind)
     return found
+
+
+def _as_kind(text: str, kind: type) -> Any:
+    """A number where one is meant and written; whoever reads the choices refuses other text."""
+    with contextlib.suppress(ValueError):
+        return kind(text) if kind in (int, float) else text
+    return text
 
 
 def _of_kind(value: Any, option: Option, source: str) -> Any:

@@ -180,9 +180,22 @@ def config_from_dict(values: Mapping[str, Any], path: Path) -> TrainConfig:
             are as by default.
     """
     known = {each.name for each in fields(TrainConfig)}
-    if odd := ", ".join(sorted((set(values) - known) | ({"data", "out", "size"} - set(values)))):
-        raise InputError(path, f"not a run configuration of this version: fields {odd} are missing or unknown.")
+    if odd := sorted((set(values) - known) | ({"data", "out", "size"} - set(values))):
+        listed = ", ".join(name or "''" for name in odd)
+        raise InputError(path, f"not a run configuration of this version: fields {listed} are missing or unknown.")
+    usual = config_to_dict(TrainConfig("", ""))
+    for name, value in values.items():
+        if not _is_like(value, usual[name]) and not (name == "augment" and isinstance(value, bool)):
+            raise InputError(path, f"its field {name} is {value!r}, expected {type(usual[name]).__name__}.")
     return TrainConfig(**{**values, **{name: tuple(values[name]) for name in _TUPLES if name in values}})
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Whether a value is of the kind of another; a whole number is a number too, and a pair has two of them."""
+    if isinstance(usual, list):
+        counted = isinstance(value, list) and len(value) == (len(usual) or len(value))
+        return counted and all(type(part) is int for part in value)
+    return type(value) is type(usual) or (type(usual) is float and type(value) is int)
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -308,6 +308,16 @@ def test_a_manifest_scores_what_it_names(data, cli):
     assert set(frame[frame["case"] == "x"]["status"]) == {"missing"}
 
 
+@pytest.mark.parametrize("column", ["prediction", "reference"])
+def test_a_name_in_a_manifest_that_no_file_can_have_is_told_with_its_line(column, data, cli):
+    preds, labels = data
+    row = {"case": "x", "prediction": preds / "a.nii.gz", "reference": labels / "a.nii.gz", column: "x" * 5000}
+    (labels / "cases.csv").write_text("\n".join([",".join(row), ",".join(map(str, row.values()))]) + "\n")
+    outcome = cli("score", "--manifest", labels / "cases.csv")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"calibeval: {labels / 'cases.csv'}: line 2: File name too long.\n"
+
+
 def run(*arguments, **environment):
     """A process of its own."""
     command = [sys.executable, "-m", "calibeval", *map(str, arguments)]

@@ -158,6 +158,7 @@ def test_pyproject_is_read_where_no_file_is_named(tmp_path):
         ("alpha = 0.5", "alpha between 0 and 0.5"),
         ('margins = { DSC = "wide" }', "gates.toml: Margin DSC=wide: 'wide' is no number"),
         ("margins = { DSC = true }", "how much worse"),
+        ("margins = { DSC = 1" + "0" * 400 + " }", "is no number"),
         ('fail = ["mean(EC) <= 1"]', "gates.toml: Gate 'mean(EC) <= 1': unknown metric 'EC'"),
         ('integrity = { argmx = "warn" }', "gates.toml: integrity rule argmx = 'warn': expected one of missing"),
         ('integrity = { argmax = "on" }', "integrity rule argmax = 'on'"),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from calibeval import score_case
+from tests import EXACT
 from tests.case_files import (
     NAMES,
     SPACING,
@@ -231,7 +232,7 @@ def test_label_maps_alone_give_overlap_and_distances_and_say_what_is_left_out(tm
     outcome = cli("score", preds, labels)
     assert outcome.code == 0
     assert "ECE, CECE, pECE, gap, Brier, NLL left out: a label map holds no probabilities" in outcome.out
-    frame = pd.read_csv("results/m.csv", comment="#")
+    frame = pd.read_csv("results/m.csv", comment="#", **EXACT)
     everything = expected(metrics="default")
     assert found(frame) == {key: value for key, value in everything.items() if key[2] in ("DSC", "HD95")}
 

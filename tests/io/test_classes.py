@@ -87,6 +87,10 @@ def test_regions_of_values_with_gaps(tmp_path):
             '{"labels": {"background": 0, "ET": [1], "WT": [1, 2]}, "regions_class_order": [1, 7]}',
             "regions_class_order",
         ),
+        (
+            '{"labels": {"background": 0, "ET": [1], "WT": [1, 2]}, "regions_class_order": [1, [2]]}',
+            "regions_class_order",
+        ),
     ],
 )
 def test_a_dataset_json_that_cannot_be_is_refused(text, message, tmp_path):

@@ -8,6 +8,7 @@ from calibeval import score_case
 from calibeval.errors import UsageError
 from calibeval.io.layouts import find_methods, list_files
 from calibeval.io.naming import read_pattern
+from tests import EXACT
 from tests.case_files import NAMES, SPACING, make_case, write_nifti
 from tests.io.test_segments import layered
 
@@ -23,7 +24,7 @@ def dsc(cli, tmp_path):
         out = tmp_path / "out.csv"
         outcome = cli("score", preds, labels, "--metrics", metrics, "--out", out, *arguments)
         assert outcome.code == 0, outcome.err
-        frame = pd.read_csv(out, comment="#", keep_default_na=False, na_values={"value": [""]})
+        frame = pd.read_csv(out, comment="#", keep_default_na=False, na_values={"value": [""]}, **EXACT)
         frame = frame[frame["case"] != "pooled"]
         return {(row.case, row[4], row.metric): row.value for row in frame.itertuples()}
 

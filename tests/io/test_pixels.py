@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from PIL import Image
 
 from calibeval.errors import BrokenFileError, InputError
@@ -70,3 +71,40 @@ def test_pages_of_a_tiff_are_slices_and_must_be_alike(tmp_path):
     pages[0].save(tmp_path / "b.tif", save_all=True, append_images=[Image.fromarray(LABELS[:5])])
     with pytest.raises(InputError, match="its page 2 is unlike the first"):
         open_array(tmp_path / "b.tif").load()
+
+
+def entry(content, tag):
+    """Where the last page of a little-endian TIFF says something: its tag, type, number of values and value."""
+    pages, count = [int.from_bytes(content[4:8], "little")], 0
+    while pages[-1]:
+        count = int.from_bytes(content[pages[-1] : pages[-1] + 2], "little")
+        pages.append(int.from_bytes(content[pages[-1] + 2 + 12 * count :][:4], "little"))
+    places = range(pages[-2] + 2, pages[-2] + 2 + 12 * count, 12)
+    return next(place for place in places if int.from_bytes(content[place : place + 2], "little") == tag)
+
+
+@pytest.mark.parametrize(
+    ("tag", "pages", "message"),
+    [
+        (259, 2, "page 2 is unlike the first"),  # compression: Pillow took the bytes as they are, and those behind them
+        (277, 2, "page 2 is unlike the first"),  # samples a pixel: Pillow gave the pixels of the page before
+        (279, 1, "a page lacks entries"),
+        (262, 1, "a page lacks entries"),  # the meaning of 0: Pillow turned black and white
+    ],
+)
+def test_a_tiff_that_lost_an_entry_is_not_read_by_guessing(tag, pages, message, tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([LABELS] * 2)[:pages]), str(tmp_path / "a.tif"), True)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[entry(content, tag) + 2] = 99  # no type that there is
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        open_array(tmp_path / "a.tif").load()
+
+
+def test_a_tiff_does_not_read_on_behind_its_pixels(tmp_path):
+    Image.fromarray(LABELS).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[entry(content, 279) + 8 : entry(content, 279) + 12] = (479).to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(BrokenFileError, match="a page has 479 bytes, expected 480"):
+        open_array(tmp_path / "a.tif").load()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from calibeval import score_case
+from tests import EXACT
 from tests.case_files import make_case, write_names, write_nifti, write_npz, write_png
 
 PROBABILITIES, LABEL = make_case()
@@ -25,7 +26,7 @@ def scores(tmp_path, cli):
         outcome = cli("score", "m", "l", "--metrics", metrics, *arguments)
         if outcome.code:
             return outcome, {}
-        frame = pd.read_csv("results/m.csv", comment="#", keep_default_na=False, na_values={"value": [""]})
+        frame = pd.read_csv("results/m.csv", comment="#", keep_default_na=False, na_values={"value": [""]}, **EXACT)
         return outcome, {(row.case, row[4], row.metric): row.value for row in frame.itertuples()}
 
     return run

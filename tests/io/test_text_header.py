@@ -206,6 +206,14 @@ def test_a_header_that_cannot_be_is_refused_with_its_reason(problem, tmp_path):
     assert _refusal(path) == (BrokenFileError, f"its header cannot be read: {problem}.")
 
 
+def test_what_is_neither_true_nor_false_is_refused(tmp_path):
+    """ITK takes it for False, and so would take the bytes of damaged headers for what they are not."""
+    assert _refusal(mha(tmp_path / "a.mha", {"CompressedData": "=1"})) == (
+        BrokenFileError,
+        "its header cannot be read: its 'CompressedData' is '=1', expected True or False.",
+    )
+
+
 def test_sizes_that_the_file_cannot_hold_are_refused_before_anything_is_allocated(tmp_path):
     raw = nrrd(tmp_path / "a.nrrd", {"sizes": "60000 50000 40000"})
     there = raw.stat().st_size

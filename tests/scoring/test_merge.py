@@ -86,3 +86,12 @@ def test_a_shard_that_cannot_be_is_named(data, cli, text):
     outcome = cli("score", *data, "--shard", text)
     assert outcome.code == 2
     assert "--shard" in outcome.err
+
+
+def test_a_recorded_command_that_cannot_be_is_refused(data, cli):
+    for part in shards(cli, data, 2, "--metrics", "DSC"):
+        text = Path(part).read_text()
+        Path(part).write_text(text.replace("--metrics DSC", "--bins many"))
+    outcome = cli("merge", *Path("parts").glob("*.csv"), "-o", "all.csv")
+    assert outcome.code == 2
+    assert "score option bins is 'many'; expected int" in outcome.err

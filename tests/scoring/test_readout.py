@@ -7,6 +7,7 @@ from scipy.special import logit
 
 from calibeval import score_case
 from calibeval.metrics import DEFAULT
+from tests import EXACT
 from tests.case_files import NAMES, make_case, values_of, write_folders, write_names, write_nifti, write_npz
 
 SPACING = (8.0, 1.5, 1.25)
@@ -133,7 +134,7 @@ def test_ignored_voxels_count_nowhere_and_are_counted(declared, tmp_path, cli):
     outcome = cli("score", tmp_path / "m", tmp_path / "labels", "--metrics", "DSC,ECE,CECE,pECE,Brier,NLL", *extra)
     assert "30 voxels ignored" in outcome.out
     assert "ignore:9" in outcome.out
-    found = one_case(pd.read_csv("results/m.csv", comment="#"))
+    found = one_case(pd.read_csv("results/m.csv", comment="#", **EXACT))
     rest = score_case(probabilities[:, 1:], label[1:], classes=NAMES, case="c", metrics="DSC,ECE,CECE,pECE,Brier,NLL")
     assert found == pytest.approx(values_of(rest.table), rel=1e-12)
 
@@ -232,7 +233,7 @@ def test_a_case_that_is_ignored_whole_has_no_numbers(tmp_path, cli):
     write_nifti(tmp_path / "labels" / "a.nii.gz", np.full_like(label, 9))
     outcome = cli("score", tmp_path / "m", tmp_path / "labels", "--ignore-label", 9, "--classes", ",".join(NAMES))
     assert outcome.code == 0
-    frame = pd.read_csv("results/m.csv", comment="#")
+    frame = pd.read_csv("results/m.csv", comment="#", **EXACT)
     assert frame["value"].isna().all()
     assert set(frame[frame["case"] == "a"]["metric"]) == set(DEFAULT)
     assert "no voxel counts: all are ignored" in outcome.out

@@ -94,8 +94,32 @@ def test_a_configuration_of_an_earlier_version_takes_defaults_for_what_is_new():
     assert (found.epochs, found.seed, found.amp) == (7, 0, False)
     for old, new in ((True, "basic"), (False, "none")):
         assert config_from_dict({**values, "augment": old}, Path("config.json")).augment == new
-    with pytest.raises(InputError, match="fields colour are missing or unknown"):
-        config_from_dict({**values, "colour": 1}, Path("config.json"))
+    for name, said in (("colour", "colour"), ("", "''")):
+        with pytest.raises(InputError, match=f"fields {said} are missing or unknown"):
+            config_from_dict({**values, name: 1}, Path("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", "5"),
+        ("amp", "false"),
+        ("keep_predictions", ["1"]),
+        ("size", None),
+        ("size", [1]),
+        ("size", [1, "2"]),
+        ("lr", True),
+        ("data", 1),
+    ],
+)
+def test_a_field_of_another_kind_is_named(name, value):
+    values = config_to_dict(make_config("", data="d", out="o"))
+    with pytest.raises(InputError, match=f"its field {name} is .*, expected {type(values[name]).__name__}"):
+        config_from_dict({**values, name: value}, Path("config.json"))
+
+
+def test_a_whole_number_is_a_number():
+    assert config_from_dict({"data": "d", "out": "o", "size": [1, 2], "lr": 1}, Path("config.json")).lr == 1
 
 
 def test_settings_on_the_command_line():
