@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import TableError
-from calibeval.files import atomic_path
+from calibeval.files import atomic_path, check_regular
 from calibeval.metrics.cells import Cells
 from calibeval.metrics.statistics import Edges, Histogram, Statistics
 from calibeval.protocol import Protocol
@@ -101,6 +101,7 @@ def read_bins(path: Path) -> BinTable:
         TableError: missing, broken, or no side file of ours.
     """
     try:
+        check_regular(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         edges = Edges(*(arrays[f"edges_{name}"] for name in Edges._fields))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from calibeval.errors import TableError
+from calibeval.files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ def read_sheet(path: Path) -> Sheet:
         TableError: it cannot be read, or is not in UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from calibeval.delimited import Sheet, read_cells, read_sheet, to_number
 from calibeval.errors import TableError
+from calibeval.files import read_text
 from calibeval.io.formats import stem_of, suffix_of
 from calibeval.metrics import METRICS
 from calibeval.signature import Signature
@@ -147,7 +148,7 @@ def _case(name: str) -> str:
 
 def _read_nnunet(path: Path) -> Iterator[Row]:
     try:
-        cases = json.loads(path.read_text(encoding="utf-8"))["metric_per_case"]
+        cases = json.loads(read_text(path))["metric_per_case"]
         for entry in cases:
             case = _case(entry.get("reference_file") or entry["prediction_file"])
             for class_name, values in entry["metrics"].items():

@@ -20,7 +20,7 @@ from calibeval._version import __version__
 from calibeval.calibrate.methods import METHODS, Parameters, check_methods
 from calibeval.calibrate.sources import calibrated_planes
 from calibeval.errors import InputError, ProbabilityError, UsageError
-from calibeval.files import write_text
+from calibeval.files import read_text, write_text
 from calibeval.planes import PlaneSource
 
 CONFORMAL = "conformal"  # its parameters are an outer and an inner threshold by class; it gives masks
@@ -119,7 +119,7 @@ def read_calibrator(path: Path) -> Calibrator:
         InputError: the file is missing, damaged, or no calibrator.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise InputError(path, "no such file.", "`calibeval calibrate fit` writes one.") from error
     except (OSError, ValueError) as error:

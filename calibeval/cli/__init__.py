@@ -48,12 +48,16 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print versions that affect numbers."),
     ] = False,
 ) -> None:
     """Options of calibeval itself."""
+    from calibeval.files import release_claims
+
+    ctx.call_on_close(release_claims)
 
 
 _PARTS: dict[str, tuple[Callable[..., None], ...]] = {

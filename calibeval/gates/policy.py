@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from calibeval.errors import UsageError
+from calibeval.files import read_text
 from calibeval.gates.rules import check_severities
 from calibeval.metrics import METRICS, select_metrics
 from calibeval.scoring.options import ScoreOptions, options_of_table
@@ -248,7 +249,7 @@ def read_policy(path: Path | None, folder: Path) -> Policy:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). `calibeval check --init` writes one.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

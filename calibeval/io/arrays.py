@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibeval.errors import InputError
+from calibeval.files import check_regular
 from calibeval.io.array_file import UNKNOWN, ArrayFile, reading
 from calibeval.io.formats import SUFFIXES, array_keys, format_of, segments_of, stem_of, suffix_of, with_parts
 
@@ -44,6 +45,7 @@ def open_array(path: Path, keys: tuple[str, ...] = ()) -> ArrayFile:
     if format_ is UNKNOWN:
         raise InputError(path, f"unknown suffix. Known: {' '.join(SUFFIXES)}.")
     with reading(path):
+        check_regular(path)
         path.open("rb").close()  # says why a file cannot be opened, where nibabel and ITK do not
         file = replace(format_.open(path, keys), format=format_)
     if file.dtype.kind not in "biuf":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calibeval.errors import InputError, UsageError
+from calibeval.files import read_text
 from calibeval.io.array_file import reading
 from calibeval.metrics.statistics import MAX_CLASSES
 from calibeval.table import ALL, MEAN
@@ -195,7 +196,7 @@ def _find_scheme(folders: list[Path]) -> ClassScheme:
 def _read_dseg_tsv(path: Path) -> ClassScheme:
     """BIDS: columns index, name and, if there, abbreviation, which file names use."""
     with reading(path):
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     try:
         rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
         named = {str(row.get("abbreviation") or row["name"]): int(row["index"]) for row in rows if row["name"].strip()}
@@ -227,7 +228,7 @@ def _read_dataset_json(path: Path) -> ClassScheme:
 
 def _description(path: Path) -> dict[str, Any]:
     with reading(path):
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(read_text(path))
     return found if isinstance(found, dict) else {}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from calibeval.case_table import NONE, groups, read_cases, ungrouped_note
 from calibeval.errors import InputError, UsageError
+from calibeval.files import read_text
 from calibeval.io.cases import occurring_values, open_reference
 from calibeval.io.classes import ClassScheme, home_folders, name_values
 from calibeval.io.manifest import read_manifest
@@ -143,7 +144,7 @@ def _notes(predictions: Path | None, labels: Path | None, pairings: dict[str, Pa
 def _seen(pairing: Pairing, home: Path) -> str:
     """How many of the cases the calibrator in a folder of predictions was fitted on; empty where there is none."""
     try:
-        fitted = json.loads((home / CALIBRATOR_FILE).read_text(encoding="utf-8"))["cases"]
+        fitted = json.loads(read_text(home / CALIBRATOR_FILE))["cases"]
         seen = sum(case.case in fitted for case in pairing.cases)
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -11,6 +11,7 @@ from typing import Any
 
 from calibeval.case_table import NONE, PATIENT
 from calibeval.errors import InputError, UsageError
+from calibeval.files import read_text
 
 Setting = float | int | bool | str
 
@@ -205,7 +206,7 @@ def read_config(path: Path) -> TrainConfig:
         InputError: the file is missing or is none.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise InputError(path, "no such file, so that there is no run to go on with.") from error
     except (OSError, ValueError) as error:

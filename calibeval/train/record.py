@@ -15,7 +15,7 @@ import torch
 
 from calibeval._version import __version__
 from calibeval.errors import InputError, MissingExtraError, UsageError
-from calibeval.files import file_hash
+from calibeval.files import file_hash, read_text
 from calibeval.io.arrays import with_parts
 from calibeval.machine import library_versions
 from calibeval.train.cases import DataSet
@@ -92,7 +92,7 @@ def read_split(out: Path) -> Split:
     """
     path = out / "splits.json"
     try:
-        return Split(*(tuple(names) for names in json.loads(path.read_text(encoding="utf-8")).values()))
+        return Split(*(tuple(names) for names in json.loads(read_text(path)).values()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(path, f"cannot be read as the split of a run: {error}.") from error
 
@@ -106,7 +106,7 @@ def refuse_changed(out: Path, data: DataSet) -> None:
     """
     path = out / "data.json"
     try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
+        before = dict(json.loads(read_text(path)))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(path, f"cannot be read as the record of a run's files: {error}.") from error
     now = _hashes(data)
