@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Libraries whose version can change a number or a file.
@@ -40,6 +41,19 @@ def available_memory() -> float:
     """
     given = os.environ.get(LIMIT)
     return float(given) if given else max(min(_free()), 0.0) * _SHARE
+
+
+@contextmanager
+def limit_memory(size: float | None) -> Iterator[None]:
+    """Set what `available_memory` gives, here and in the processes that are started meanwhile; None sets nothing."""
+    before = os.environ.get(LIMIT)
+    if size is not None:
+        os.environ[LIMIT] = str(size)
+    try:
+        yield
+    finally:
+        os.environ.pop(LIMIT, None)
+        os.environ |= {LIMIT: before} if before is not None else {}
 
 
 def _free() -> Iterator[float]:

@@ -69,6 +69,19 @@ def missing_rule(word: str) -> str:
     return "drop" if word == "skip" else word
 
 
+def parse_size(text: str, option: str) -> int:
+    """Read bytes as in `500M`, `4G`, `1.5 GiB` or `1000000`; a letter counts in powers of 1024.
+
+    Raises:
+        UsageError: anything else, and none at all.
+    """
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*(?:([KMGT])(?:i?B)?|B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * 1024 ** " KMGT".index((match[2] or " ").upper())) if match else 0
+    if not size:
+        raise UsageError(f"{option} expects a size, for example 500M or 4G, not {text!r}.")
+    return size
+
+
 def parse_part(text: str, option: str, least: int = 1) -> tuple[int, int]:
     """Read `i/n`, the i-th of n parts, as folds and shards are given.
 

@@ -15,7 +15,7 @@ from calibeval.calibrate.methods import METHODS
 from calibeval.calibrate.sources import random_access
 from calibeval.calibrate.write import copy_file, log_odds, log_probabilities, write_labels, write_maps
 from calibeval.errors import InputError, UsageError, describe
-from calibeval.files import file_hash
+from calibeval.files import file_hash, inside
 from calibeval.gates.case_files import find_place
 from calibeval.io.array_file import ArrayFile
 from calibeval.io.case_paths import CasePaths
@@ -160,7 +160,7 @@ class _Work(NamedTuple):
             write_maps(file, layout, planes, self._target(file.path), classes=held, scale=scale)
 
     def _target(self, path: Path) -> Path:
-        return self.out / self.ensemble.relative(path)
+        return inside(self.out, self.ensemble.relative(path))
 
 
 def _turned(decoded: Labels | None, beside: Labels, path: Path) -> Labels:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibeval.calibrate.calibrator import Calibrator
 from calibeval.calibrate.conformal import STEPS, steps_of
 from calibeval.errors import ProbabilityError
-from calibeval.files import atomic_path
+from calibeval.files import atomic_path, inside
 from calibeval.io.array_file import ArrayFile
 from calibeval.io.nifti import nifti_bytes
 from calibeval.planes import CHUNK, PlaneSource
@@ -22,7 +22,9 @@ KINDS = ("outer", "inner")
 def mask_files(case: str, calibrator: Calibrator, place: ArrayFile, out: Path) -> dict[tuple[str, str], Path]:
     """The file of each class and kind: `outer/CASE_CLASS.nii.gz`, or `.npy` where no file tells the place."""
     suffix = ".nii.gz" if place.geometry is not None else ".npy"
-    return {(name, kind): out / kind / f"{case}_{name}{suffix}" for name in calibrator.parameters for kind in KINDS}
+    return {
+        (name, kind): inside(out, f"{kind}/{case}_{name}{suffix}") for name in calibrator.parameters for kind in KINDS
+    }
 
 
 def write_masks(

@@ -123,14 +123,17 @@ def apply_(
     from calibeval.calibrate.applying import apply_calibrator
     from calibeval.calibrate.calibrator import read_calibrator
     from calibeval.calibrate.ensemble import Ensemble
+    from calibeval.files import check_writable
     from calibeval.io.pairing import pair_images
     from calibeval.scoring.options import ScoreOptions
+    from calibeval.scoring.plan import CALIBRATOR_FILE
 
     if unused := [name for name in ("manifest", "pattern", "seg_dir", "mask") if choices[name] is not None]:
         raise UsageError(
             f"--{unused[0].replace('_', '-')}: `apply` needs no labels and takes the maps as they are named."
         )
     found, options = read_calibrator(calibrator), ScoreOptions(**choices)
+    check_writable([out / CALIBRATOR_FILE])
     models = Ensemble.of(predictions, ensemble)
     _note_members(found, models)
     paths = pair_images(predictions).cases
@@ -170,11 +173,14 @@ def evaluate(
     from calibeval.calibrate.evaluate import cross_fit
     from calibeval.calibrate.methods import METHODS, check_methods
     from calibeval.calibrate.sampling import Draw, check_domain
+    from calibeval.files import check_writable
 
     methods = list(METHODS) if method == _ALL else list(dict.fromkeys(name.strip() for name in method.split(",")))
     check_methods(methods)
     draw = Draw(check_domain(domain), voxels, seed)
     choices["metrics"] = _METRICS if choices["metrics"] == "default" else choices["metrics"]
+    if out is not None:
+        check_writable([out / "tables"])  # whose names the data give
     cases = _plan(predictions, labels, ensemble, choices)
     samples, failed = _samples(cases, draw, quiet=quiet)
     with progress("evaluating", len(samples), quiet=quiet) as advance:
@@ -283,9 +289,10 @@ def _groups(job: ScoreJob, samples: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _write_tables(out: Path, job: ScoreJob, before: MethodScore, found: list[Evaluation]) -> None:
+    from calibeval.files import inside
     from calibeval.scoring.job import write_method
 
     (name,) = job.pairings
     for label, score in ((name, before), *((f"{name}+{each.method}", each.score) for each in found)):
         rows = tuple(row._replace(method=label) for row in score.rows)
-        write_method(out / f"{label}.csv", replace(score, method=label, rows=rows), job)
+        write_method(inside(out, f"{label}.csv"), replace(score, method=label, rows=rows), job)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from calibeval.cli.options import Channels, Quiet, Workers
+from calibeval.cli.options import Channels, Quiet, Workers, limits_memory
 from calibeval.cli.outputs import Output, files_of, output_of_name, output_of_path, outputs_of
 from calibeval.errors import UsageError
 from calibeval.files import check_writable
@@ -91,6 +91,7 @@ Also = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="With --init: overwrite.")]
 
 
+@limits_memory
 def check(
     results: Results,
     labels: Labels = None,

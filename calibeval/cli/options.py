@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from calibeval.machine import limit_memory
 from calibeval.scoring.options import OPTIONS, Option, ScoreOptions
+from calibeval.wording import parse_size
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
 Scheduler = Annotated[
@@ -24,10 +29,27 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors; 
 
 
 def takes_score_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that has `**choices` an option for each choice of `ScoreOptions`."""
+    """Give a command that has `**choices` an option for each choice of `ScoreOptions`; and `limits_memory`."""
+    return limits_memory(_with_options(command, [_parameter(keyword, option) for keyword, option in OPTIONS.items()]))
+
+
+def limits_memory(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option `--max-memory`, which it need not look at."""
+
+    @wraps(command)
+    def limited(*args: Any, max_memory: str | None, **others: Any) -> None:
+        with limit_memory(None if max_memory is None else parse_size(max_memory, "--max-memory")):
+            command(*args, **others)
+
+    text = "Most memory for an array or a case, as in 4G; default 90% of what is free."
+    declared = typer.Option("--max-memory", metavar="SIZE", help=text)
+    option = inspect.Parameter("max_memory", _KEYWORD, default=None, annotation=Annotated[str | None, declared])
+    return _with_options(limited, [option])
+
+
+def _with_options(command: Callable[..., None], options: list[inspect.Parameter]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True).parameters.values()
-    parameters = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    parameters += [_parameter(keyword, option) for keyword, option in OPTIONS.items()]
+    parameters = [*(each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD), *options]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # where Typer looks
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
@@ -39,7 +61,7 @@ def _parameter(keyword: str, option: Option) -> inspect.Parameter:
     kind: Any = Literal.__getitem__(option.choices) if option.choices else plain
     declared = typer.Option(f"--{option.name}", help=option.help, metavar=option.metavar, rich_help_panel=option.part)
     annotation: Any = Annotated[kind if default is not None else kind | None, declared]
-    return inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(keyword, _KEYWORD, default=default, annotation=annotation)
 
 
 class PartedGroup(TyperGroup):

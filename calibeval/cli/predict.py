@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from calibeval.cli.console import INTERRUPTED, print_failures, progress
-from calibeval.cli.options import Channels
+from calibeval.cli.options import Channels, limits_memory
 from calibeval.cli.train import require_torch
 
 Checkpoint = Annotated[Path, typer.Argument(help="best.pt of a run of `calibeval train`.", show_default=False)]
@@ -24,6 +24,7 @@ Calibrator = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
+@limits_memory
 def predict(
     checkpoint: Checkpoint,
     images: Images,

@@ -21,7 +21,7 @@ from calibeval.machine import available_memory
 
 Array = NDArray[Any]
 AGAIN = "Write or copy it again."
-NO_MEMORY = "Crop or resample it, or read it on a machine with more memory."
+NO_MEMORY = "Crop or resample it, give --max-memory, or read it on a machine with more."
 _GIB = 2**30
 
 
@@ -92,8 +92,9 @@ class ArrayFile:
         path: the file.
         shape: slowest axis first.
         dtype: as stored.
-        values: reads the whole stored array, or maps it into memory where the file allows; see `load`.
-        stream: opens the stored bytes for reading in order; None where `load` is the only way.
+        values: reads the whole stored array, or maps a large one into memory; see `load`.
+        part: reads so many stored values from a place in the file on; None where they cannot be read at random.
+        stream: opens the stored bytes for reading in order; None where there is another way.
         slope: of the header's scale; values are stored * slope + intercept.
         intercept: of the header's scale.
         geometry: None where the format or the file has none.
@@ -107,6 +108,7 @@ class ArrayFile:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     values: Callable[[], Array]
+    part: Callable[[int, int], Array] | None = None
     stream: Callable[[], BinaryIO] | None = None
     slope: float = 1.0
     intercept: float = 0.0

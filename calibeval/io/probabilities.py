@@ -61,6 +61,8 @@ def file_source(file: ArrayFile, shape: tuple[int, ...], scale: float | None = N
         scale: divide by this (255 for uint8 probabilities); None takes the header's slope and intercept.
     """
     classes = math.prod(file.shape) // math.prod(shape)
+    if file.part is not None:
+        return _scaled(_part_source(file, classes, shape), file, scale)
     if file.stream is None:
         return _scaled(array_source(file.load().reshape(classes, *shape), file.dtype), file, scale)
     raw = _stream_source(file, classes, shape)
@@ -158,6 +160,17 @@ def _scaled(source: PlaneSource, file: ArrayFile, scale: float | None) -> PlaneS
 
     converted = source.map(convert)
     return replace(converted, dtype=wide, tolerance=max(source.tolerance, step * source.classes))
+
+
+def _part_source(file: ArrayFile, classes: int, shape: tuple[int, ...]) -> PlaneSource:
+    voxels, dtype = math.prod(shape), _wide_enough(file.dtype)
+
+    def read(c: int, start: int) -> Values:
+        with reading(file.path):
+            part = file.part(c * voxels + start, min(CHUNK, voxels - start))  # type: ignore[misc]
+        return part.astype(dtype, copy=False)
+
+    return PlaneSource(classes, shape, dtype, _sum_tolerance(file.dtype), read)
 
 
 def _stream_source(file: ArrayFile, classes: int, shape: tuple[int, ...]) -> PlaneSource:

@@ -48,6 +48,7 @@ def open_seg_nrrd(path: Path, keys: tuple[str, ...]) -> ArrayFile:
         shape=file.shape[:-1],
         dtype=np.dtype(np.uint16),
         values=partial(_label_map, file, segments),
+        part=None,
         stream=None,
         vector=False,
     )

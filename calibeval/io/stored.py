@@ -3,6 +3,9 @@
 What a header declares must be there: bytes that are missing, a checksum that is wrong, and bytes after the array are
 damage. Up to `PADDING` zeros at the end are not, as some writers fill their last block with them. What a file cannot
 hold, however well it is compressed, is refused when it is opened, before anything of that size is allocated.
+
+Files are read, not mapped into memory: one that shrinks while it is mapped ends the process. Only an array that is too
+large to be held and whose voxels must be gathered is mapped.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from calibeval.io.array_file import AGAIN, Array, ArrayFile, check_memory
 from calibeval.io.gzipped import DEFLATE_MOST, open_bzip2, open_deflated, open_gzip
 
 PADDING = 512
+_MAPPED = 256 << 20  # bytes, from which on an array is mapped
 _SHORT = "it is shorter than its header says"
 
 
@@ -89,7 +93,8 @@ def open_stored(
     size = math.prod(shape) * dtype.itemsize
     if stored.open is None:
         _check_size(path, stored, size)
-        return ArrayFile(path, shape, dtype, partial(_map, stored, shape, dtype, fortran=fortran), **facts)
+        part = None if fortran else partial(_part, stored, dtype)
+        return ArrayFile(path, shape, dtype, partial(_whole, stored, shape, dtype, fortran=fortran), part=part, **facts)
     if stored.skip + size > stored.most:
         problem = f"declares an array of {_text(shape)} {dtype}, more than its {_size(stored.path)} bytes can hold."
         raise BrokenFileError(path, problem, AGAIN)
@@ -103,7 +108,7 @@ def open_stored(
         values = _read(path, stream, shape[::-1] if fortran else shape, dtype, tail=stored.tail)
         return values.T if fortran else values
 
-    return ArrayFile(path, shape, dtype, load, None if fortran or stored.tail else stream, **facts)
+    return ArrayFile(path, shape, dtype, load, stream=None if fortran or stored.tail else stream, **facts)
 
 
 def skip(file: BinaryIO, size: int) -> None:
@@ -149,10 +154,23 @@ def _check_size(path: Path, stored: Bytes, size: int) -> None:
             check_end(file, path)
 
 
-def _map(stored: Bytes, shape: tuple[int, ...], dtype: np.dtype[Any], *, fortran: bool) -> Array:
+def _whole(stored: Bytes, shape: tuple[int, ...], dtype: np.dtype[Any], *, fortran: bool) -> Array:
+    order: Literal["F", "C"] = "F" if fortran else "C"
+    if math.prod(shape) * dtype.itemsize < _MAPPED:
+        return _part(stored, dtype, 0, math.prod(shape)).reshape(shape, order=order)
     if stored.check is not None:
         stored.check()
-    return np.memmap(stored.path, dtype, "r", stored.offset, shape, order="F" if fortran else "C")
+    return np.memmap(stored.path, dtype, "r", stored.offset, shape, order=order)
+
+
+def _part(stored: Bytes, dtype: np.dtype[Any], first: int, count: int) -> Array:
+    """Values that are not compressed, from the first one on; with the very first the whole is checked."""
+    if first == 0 and stored.check is not None:
+        stored.check()
+    values = np.fromfile(stored.path, dtype, count, offset=stored.offset + first * dtype.itemsize)
+    if values.size < count:
+        raise EOFError(_SHORT)
+    return values
 
 
 def _read(

@@ -66,8 +66,8 @@ def open_structures(folder: Path, scheme: ClassScheme) -> ArrayFile:
         if file.geometry is not None and first.geometry is not None:
             check_same_place(file.path, file.geometry, first.path, first.geometry)
     return replace(
-        first, path=folder, dtype=np.dtype(np.int32), values=lambda: _united(files, folder), stream=None, slope=1.0,
-        intercept=0.0,
+        first, path=folder, dtype=np.dtype(np.int32), values=lambda: _united(files, folder), part=None, stream=None,
+        slope=1.0, intercept=0.0,
     )  # fmt: skip
 
 

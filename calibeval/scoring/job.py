@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from calibeval.bins import bins_path, pool, write_bins
 from calibeval.engine import run_tasks
 from calibeval.errors import CalibevalError, InputError, UsageError, describe
+from calibeval.files import inside
+from calibeval.io.array_file import check_memory
 from calibeval.io.arrays import open_array, with_parts
 from calibeval.io.cases import LABEL_KEYS, find_spacing, open_case, open_label
 from calibeval.io.gzipped import use_cores
@@ -37,6 +39,7 @@ from calibeval.table import NOT_COMPUTED, Row, to_frame, write_table
 if TYPE_CHECKING:
     import pandas as pd
 
+_LEAST = 4  # bytes a voxel that a case takes at least beside its label: argmax, masks, and what is made of them
 _MANY_BYTES = 200 << 20  # of predictions, from which starting processes pays
 
 
@@ -144,9 +147,12 @@ def _run_cases(
 
 
 def _key(job: ScoreJob, paths: CasePaths) -> str:
+    return make_key(_files(paths), (paths, replace(job, pairings={}, groups={}, command="")))
+
+
+def _files(paths: CasePaths) -> list[Path]:
     files = [path for path in (*paths.prediction, paths.segmentation, paths.mask, paths.reference) if path is not None]
-    parts = [part for path in files for part in (list_files(path) if path.is_dir() else with_parts(path))]
-    return make_key(parts, (paths, replace(job, pairings={}, groups={}, command="")))
+    return [part for path in files for part in (list_files(path) if path.is_dir() else with_parts(path))]
 
 
 def _score_task(task: _Task) -> CaseScore:
@@ -157,12 +163,16 @@ def _score_task(task: _Task) -> CaseScore:
     provide_kernel_cache()
     use_cores(threads)
     try:
+        before = make_key(_files(paths), ())
         case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks, masked=job.masked)
+        check_memory(paths.prediction[0], _LEAST * case.reference.size)
         readout = read_case(case, job.protocol, job.metrics, threads)
         rows = case_rows(case, readout, job.protocol, job.metrics, threads)
         partly = job.annotated.get(paths.case)
         if partly is not None:
             rows, readout = annotated_rows(rows, partly), replace(readout, bins={})
+        if make_key(_files(paths), ()) != before:
+            raise InputError(paths.prediction[0], "it or its label changed while they were read.", "Score them again.")
     except CalibevalError as error:
         return _failed(paths, job, str(error))
     except MemoryError:
@@ -297,15 +307,15 @@ def table_path(out: Path | None, method: str, methods: int) -> Path:
     """Where a method's table goes: `results/METHOD.csv`, or as `--out` says.
 
     Raises:
-        UsageError: one file for several methods.
+        UsageError: one file for several methods, or a method whose name leads out of the folder.
     """
     if out is None:
-        return Path("results") / f"{method}.csv"
+        return inside(Path("results"), f"{method}.csv")
     is_table = out.suffix.lower() == ".csv"
     if out.is_file() and not is_table:
         raise UsageError(f"--out {out} is a file, expected a folder or the name of a .csv file.")
     if not is_table or out.is_dir():
-        return out / f"{method}.csv"
+        return inside(out, f"{method}.csv")
     if methods > 1:
         raise UsageError(f"--out {out} is one file, but there are {methods} methods. Give a folder.")
     return out

@@ -20,7 +20,7 @@ from calibeval._version import __version__
 from calibeval.calibrate import Calibrator, apply, write_calibrator
 from calibeval.calibrate.calibrator import CONFORMAL
 from calibeval.errors import InputError, UsageError
-from calibeval.files import file_hash
+from calibeval.files import file_hash, inside
 from calibeval.io.classes import ClassScheme
 from calibeval.io.nifti import nifti_bytes
 from calibeval.metrics.statistics import IGNORED
@@ -176,10 +176,10 @@ def write_probabilities(out: Path, volume: Volume, probabilities: NDArray[np.flo
             np.savez_compressed(buffer, probs=maps)
         else:
             np.savez_compressed(buffer, probs=maps, label=volume.label)
-        write_bytes(out / f"{volume.name}.npz", buffer.getbuffer())
+        write_bytes(inside(out, f"{volume.name}.npz"), buffer.getbuffer())
         return
     values = probabilities.swapaxes(0, 1)
-    write_bytes(out / f"{volume.name}.nii.gz", nifti_bytes(values, volume.geometry.affine))
+    write_bytes(inside(out, f"{volume.name}.nii.gz"), nifti_bytes(values, volume.geometry.affine))
 
 
 def _check_channels(volume: Volume, case: ImageFiles, channels: int) -> None:

@@ -86,5 +86,5 @@ def test_the_command_line_has_every_choice_of_scoring_in_its_part(cli):
     known = {word for command, word, _ in options() if command == "score"}
     assert known - {f"--{option.name}" for option in OPTIONS.values()} == {
         "-o", "--out", "--workers", "--scheduler", "--shard", "--resume", "--dry-run", "--format", "--json", "--quiet",
-        "--by",
+        "--by", "--max-memory",
     }  # fmt: skip

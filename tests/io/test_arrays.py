@@ -1,6 +1,7 @@
 """Opening array files: what the header says, and what becomes of files that are not what they should be."""
 
 import gzip
+import os
 import struct
 import zipfile
 
@@ -8,10 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from numpy.testing import assert_array_equal
 
 from calibeval.errors import BrokenFileError, InputError
 from calibeval.io import array_file
 from calibeval.io.arrays import array_keys, open_array, stem_of, suffix_of
+from calibeval.io.probabilities import file_source
 from tests.case_files import AFFINE, SHAPE, itk_image, write_itk, write_nifti, write_npz, write_png
 
 VALUES = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE) / 8
@@ -96,11 +99,37 @@ def test_a_flat_nifti_needs_no_spacing_across_the_plane(tmp_path):
     assert open_array(tmp_path / "a.nii.gz").geometry.spacing_mm[1:] == pytest.approx((1.5, 1.25))
 
 
-def test_a_compressed_nifti_is_streamed_and_a_plain_one_is_mapped(tmp_path):
+def test_a_compressed_nifti_is_streamed_and_a_plain_one_is_read_at_random(tmp_path):
     write_nifti(tmp_path / "a.nii.gz", VALUES)
     write_nifti(tmp_path / "a.nii", VALUES)
     assert open_array(tmp_path / "a.nii.gz").stream is not None
-    assert isinstance(open_array(tmp_path / "a.nii").load(), np.memmap)
+    plain = open_array(tmp_path / "a.nii")
+    assert_array_equal(plain.part(3, 5), VALUES.ravel()[3:8])
+    assert not isinstance(plain.load(), np.memmap)
+
+
+def test_only_a_large_array_is_mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr("calibeval.io.stored._MAPPED", 100)
+    write_nifti(tmp_path / "a.nii", VALUES)
+    values = open_array(tmp_path / "a.nii").load()
+    assert isinstance(values, np.memmap)
+    assert_array_equal(values, VALUES)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "nii", "npz"])
+def test_a_file_that_shrinks_after_it_was_opened_is_damage_and_no_signal(suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npz":
+        write_npz(path, compress=False, x=VALUES)
+    elif suffix == "npy":
+        np.save(path, VALUES)
+    else:
+        write_nifti(path, VALUES)
+    file = open_array(path)
+    os.truncate(path, path.stat().st_size // 2)
+    for read in (file.load, lambda: file_source(file, file.shape).chunks()):
+        with pytest.raises(BrokenFileError, match="truncated"):
+            list(read())
 
 
 @pytest.mark.parametrize("compress", [True, False])
