@@ -9,12 +9,18 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Volumes": "volumes",
+    "cases": "case_strips",
+    "cases_panels": "case_strips",
+    "confidence": "confidence_bars",
+    "confidence_panels": "confidence_bars",
     "reliability": "reliability_diagram",
     "reliability_panels": "reliability_diagram",
-    "training_curves": "curves",
     "save": "style",
+    "slices": "slice_panels",
+    "training_curves": "curves",
 }
-__all__ = ["reliability", "reliability_panels", "save", "training_curves"]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

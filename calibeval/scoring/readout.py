@@ -67,7 +67,7 @@ def _read_source(
     else:
         neutral = replace(case, reference=np.zeros(source.shape, np.uint8), predicted=None)
         decoded = read_planes(neutral, source, protocol, (), threads).decoded
-    turn = _find_turn(case, decoded, share)
+    turn = _turn_asked(case, decoded, share)
     if turn is not None:
         readout = read_planes(_undo(case, turn), source, protocol, metrics, threads)
         return replace(readout, notes=(f"probabilities turned to fit the label map beside them (axes {turn})",))
@@ -76,7 +76,24 @@ def _read_source(
     return replace(readout, notes=_disagreement(decoded, case.segmentation))
 
 
-def _find_turn(case: Case, decoded: Labels | None, share: float) -> Turn | None:
+def find_turn(case: Case, decoded: Labels) -> Turn | None:
+    """How planes are to be turned to lie as the reference does; None where they do.
+
+    Args:
+        case: whose planes they are.
+        decoded: label map that they stand for, as they lie.
+
+    Raises:
+        InputError: they lie otherwise, and nothing tells how.
+    """
+    same = decoded.shape == case.reference.shape
+    if same and case.segmentation is None:
+        return None
+    share = agreement(decoded, case.segmentation) if same and case.segmentation is not None else 0.0
+    return None if share >= AGREEMENT else _turn_asked(case, decoded, share)
+
+
+def _turn_asked(case: Case, decoded: Labels | None, share: float) -> Turn | None:
     """The turn that the label map beside the probabilities asks for; None when it merely was post-processed.
 
     Args:

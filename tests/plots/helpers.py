@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from unittest.mock import patch
 
 
 def texts_of(figure):
-    """Boxes of all text that is shown."""
+    """Boxes of all text that is drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
     from calibeval.plots.style import no_glyph_warnings, style
 
-    with style(), no_glyph_warnings():
+    drawn, draw = {}, Text.draw
+
+    def noted(text, renderer, *more, **others):
+        drawn[id(text)] = text
+        return draw(text, renderer, *more, **others)
+
+    with style(), no_glyph_warnings(), patch.object(Text, "draw", noted):
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw(renderer)
-        shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-        found = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
-    return [(text, box) for text, box in found if box.width > 1]
+        found = [(text.get_text(), text.get_window_extent(renderer)) for text in drawn.values() if text.get_visible()]
+    return [(text, box) for text, box in found if text.strip()]
 
 
 def check_texts(figure):
