@@ -22,6 +22,7 @@ from calibeval.cli.options import PartedCommand, PartedGroup
 from calibeval.cli.predict import predict
 from calibeval.cli.prepare import prepare
 from calibeval.cli.rank import rank
+from calibeval.cli.report import report
 from calibeval.cli.score import score
 from calibeval.cli.study import study
 from calibeval.cli.train import train
@@ -61,7 +62,7 @@ def _main(
 
 
 _PARTS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Score and compare": (score, rank, check),
+    "Score and compare": (score, rank, check, report),
     "Train and study": (prepare, train, study, predict, nnunet),
     "Tools": (
         merge,

@@ -59,6 +59,7 @@ OUTPUTS: tuple[Output, ...] = (
     Output("latex", ".tex", {"rank": f"{_RANK}:to_latex"}),
     Output("markdown", ".md", {"rank": f"{_RANK}:to_markdown", "check": f"{_CHECK}:as_markdown"}),
     Output("junit", ".xml", {"check": "calibeval.gates.junit:as_junit"}),
+    Output("html", ".html", {"check": "calibeval.report:as_html"}),
     Output("github", "", {"check": f"{_CHECK}:as_github"}),
     Output("grand-challenge", ".json", _rows("grand_challenge"), "metrics.json"),
     Output("nnunet", ".json", _rows("nnunet_summary"), "summary.json"),

@@ -181,7 +181,7 @@ def _line(ax: Axes, curve: Curve, look: Look) -> None:
 def _scale_counts(counts: Axes, most: float, *, small: bool = False) -> None:
     """From one voxel to the next power of ten, both written, in small panels the latter."""
     top = max(1, math.ceil(math.log10(max(most, 1))))
-    counts.set(yscale="log", ylim=(0.7, 10**top), yticks=[1, 10**top])
+    counts.set(ylim=(0.7, 10**top), yscale="log", yticks=[1, 10**top])  # limits first: there may be no voxel
     counts.set_yticklabels(["" if small else "1", _count_text(10**top)])
     counts.minorticks_off()
     _inside(counts)

@@ -98,7 +98,7 @@ def test_when_every_case_failed_the_message_says_so(run, tmp_path):
         (["--format", "xml"], "Unknown format 'xml'"),
         (["--json", "--format", "csv"], "--json contradicts --format csv"),
         (["--direction", "DSC"], "--direction takes NAME=lower"),
-        (["--plot", "x.pdf"], "a plot is written as .svg or .png"),
+        (["--plot", "x.gif"], "a plot is written as .svg, .png or .pdf"),
         (["--alpha", "2"], "--alpha must lie between 0 and 1"),
         (["--blocks", "voxel"], "Unknown choice 'voxel' for --blocks"),
         (["--metrics", "HD95"], "No input holds the metric HD95"),

@@ -1,0 +1,176 @@
+"""All parts of the page put together: `build` from results tables, `as_html` from what `check` decided."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibeval._version import __version__
+from calibeval.bins import bins_path
+from calibeval.files import file_hash, write_text
+from calibeval.gates.report import Report
+from calibeval.machine import LIBRARIES, library_versions
+from calibeval.metrics import METRICS, cautions
+from calibeval.plots.style import looks
+from calibeval.ranking.inputs import Source as Table
+from calibeval.ranking.inputs import Tables, read_inputs
+from calibeval.report.casewise import NO_CASES, case_table
+from calibeval.report.collect import Entry, entries_of
+from calibeval.report.gates import gates_of
+from calibeval.report.means import means_tables
+from calibeval.report.page import Card, Definition, Gap, Method, Page, Source
+from calibeval.report.ranked import rank_if_possible, ranking_part
+from calibeval.report.reliability import panes_of
+from calibeval.report.render import need_extra, render
+from calibeval.report.training import training_part
+from calibeval.report.words import card_of, headline_of, lead_of
+from calibeval.summary import counted, summarise
+from calibeval.table import POOLED, Header
+from calibeval.wording import count_of
+
+_NO_VOLUMES = "No volumes were given: --preds DIR --labels DIR --images DIR show slices of the worst cases."
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a page shows beside tables; nothing of it is needed.
+
+    Attributes:
+        preds: folder of predictions, one method's or a sub-folder a method; with `labels` it gives slices.
+        labels: folder of reference labels.
+        images: folder of images.
+        run: folder of a training run, for its curves.
+        worst: cases of each method whose slices are shown.
+        command: that made the page.
+    """
+
+    preds: Path | None = None
+    labels: Path | None = None
+    images: Path | None = None
+    run: Path | None = None
+    worst: int = 2
+    command: str = ""
+
+
+def build(results: Sequence[Path | str], out: Path | str | None = None, extras: Extras | None = None) -> str:
+    """Make the report of results tables.
+
+    Args:
+        results: tables of `calibeval score`, or what others write; each with its side file, if there is one, beside it.
+        out: file to write, all or nothing; None writes none.
+        extras: volumes, a training run.
+
+    Returns:
+        The HTML, which holds all it needs.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+        TableError: a table that cannot be read.
+        UsageError: tables that hold no case, or a folder that is none.
+    """
+    need_extra()
+    html = render(_page(read_inputs([Path(path) for path in results]), extras or Extras()))
+    if out is not None:
+        write_text(Path(out), html)
+    return html
+
+
+def as_html(report: Report) -> str:
+    """The report of what was checked, with the gates on top.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
+    need_extra()
+    gates, scores = gates_of(report), report.scores
+    if scores is None:
+        return render(_page(None, Extras())._replace(gates=gates, headline=f"The check {_passed(gates.passed)}."))
+    frame = scores.frame[scores.frame["case"] != POOLED]
+    header = Header("", scores.signature, scores.command)
+    source = Table(Path(scores.name), header, frozenset(frame["dataset"]), (scores.method,))
+    tables = Tables(frame.assign(method=scores.method), True, (source,), scores.notes)
+    return render(_page(tables, Extras())._replace(gates=gates))
+
+
+def _passed(passed: bool) -> str:
+    return "passed" if passed else "did not pass"
+
+
+def _page(tables: Tables | None, extras: Extras) -> Page:
+    entries = entries_of(tables) if tables else []
+    look = looks(entry.label for entry in entries)
+    methods = [Method(entry.label, look[entry.label].colour) for entry in entries]
+    ranking, uncompared = rank_if_possible(tables) if tables else (None, ())
+    summaries = {entry.label: summarise(entry.rows) for entry in entries}
+    means = [{row.metric: row for row in rows} for rows in summaries.values()]
+    said = [card_of(entry, method) for entry, method in zip(entries, methods, strict=True)]
+    cards = tuple(each for each in said if isinstance(each, Card))
+    metrics = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
+    gaps: dict[str, tuple[Gap, ...]] = dict.fromkeys(("distributions", "ranking"), ())
+    training, gaps["training"] = training_part(extras.run) if extras.run else ((), ())
+    gaps["slices"] = (Gap("", _NO_VOLUMES),)
+    gaps["cards"] = tuple(each for each in said if isinstance(each, Gap))
+    panes, gaps["reliability"] = panes_of(entries, look)
+    return Page(
+        title=f"calibeval: {', '.join(_datasets(entries)) or 'report'}",
+        kicker=_kicker(entries),
+        headline=headline_of(cards, ranking, summaries) if entries else "",
+        lead=lead_of(cards),
+        cards=cards,
+        sayings=ranking.verdict if ranking else (),
+        uncompared=uncompared,
+        gates=None,
+        means=means_tables(entries, means, methods, ranking),
+        reliability=panes,
+        distributions=(),
+        cases=case_table(entries, methods) if entries else NO_CASES,
+        slices=(),
+        ranking=ranking_part(ranking) if ranking else None,
+        training=training,
+        definitions=tuple(map(_definition, metrics)),
+        cautions=(*_cautions(entries), *filter(None, (counted(row for rows in summaries.values() for row in rows),))),
+        sources=tuple(_sources(tables.sources if tables else ())),
+        versions=_versions(),
+        command=extras.command,
+        notes=tables.notes if tables else (),
+        gaps=gaps,
+    )
+
+
+def _datasets(entries: Iterable[Entry]) -> list[str]:
+    return sorted({row.dataset for entry in entries for row in entry.rows[:1] if row.dataset})
+
+
+def _kicker(entries: Sequence[Entry]) -> str:
+    cases = {(row.dataset, row.case) for entry in entries for row in entry.rows}
+    names = sorted({entry.source.signature.name for entry in entries if entry.source.signature})
+    protocol = [f"protocol {', '.join(names)}"] if names else []
+    counts = [count_of(len(cases), "case"), count_of(len(entries), "method")] if entries else []
+    return " · ".join([*_datasets(entries), *counts, *protocol])
+
+
+def _definition(name: str) -> Definition:
+    metric = METRICS[name]
+    caution = metric.caution.format(names=name)
+    return Definition(name, metric.long_name, metric.formula, metric.undefined, metric.citation, caution)
+
+
+def _cautions(entries: Iterable[Entry]) -> tuple[str, ...]:
+    found = (text for entry in entries for text in cautions(entry.metrics, entry.source.signature))
+    return tuple(dict.fromkeys(found))
+
+
+def _sources(tables: Iterable[Table]) -> Iterator[Source]:
+    for table in tables:
+        header, path = table.header, table.path
+        digest = file_hash(path) if path.is_file() else "no file"
+        yield Source(str(path), digest, str(header.signature), header.version, header.command)
+        if bins_path(path).is_file():
+            yield Source(str(bins_path(path)), file_hash(bins_path(path)))
+
+
+def _versions() -> tuple[str, ...]:
+    found = library_versions((*LIBRARIES, "matplotlib", "jinja2"))
+    return (f"calibeval {__version__}", f"python {platform.python_version()}", *(f"{k} {v}" for k, v in found.items()))
