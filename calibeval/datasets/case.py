@@ -47,7 +47,7 @@ def _read_label(path: Path, listing: Listing, image: ArrayFile) -> NDArray[np.ui
 
 
 def _check_place(file: ArrayFile, first: ArrayFile) -> None:
-    if file.shape[-3:] != first.shape[-3:] or len(file.shape) > len(first.shape):
+    if file.shape != first.shape[-3:]:
         raise InputError(file.path, f"its shape {file.shape} does not fit {first.shape} of {first.path}.")
     if file.geometry is not None and first.geometry is not None:
         check_same_place(file.path, file.geometry, first.path, first.geometry)

@@ -27,16 +27,13 @@ def find_cases(root: Path) -> Listing:
     labels = {stem: path for path in files if _LABEL.fullmatch(stem := stem_of(path))}
     image_home = next(iter(images.values()), root / "x").parent
     label_home = next(iter(labels.values()), root / "x").parent
-    sources = tuple(
-        Source(
-            case,
-            case,
-            (images.get(case, image_home / f"{case}_0000.nii.gz"),),
-            labels.get(case, label_home / f"{case}.nii.gz") if _LABEL.fullmatch(case) else None,
-            test=not _LABEL.fullmatch(case),
-        )
-        for case in sorted(images.keys() | labels.keys())
-    )
+
+    def source(case: str) -> Source:
+        image = images.get(case, image_home / f"{case}_0000.nii.gz")
+        label = labels.get(case, label_home / f"{case}.nii.gz") if _LABEL.fullmatch(case) else None
+        return Source(case, case, (image,), label, test=label is None)
+
+    sources = tuple(source(case) for case in sorted(images.keys() | labels.keys()))
     whole = len(labels) == _SCANS or not sources
     notes = () if whole else (f"{len(labels)} labels are there; the data set has {_SCANS}",)
     return Listing(sources, _LABELS, ("CT",), notes)

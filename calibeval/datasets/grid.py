@@ -6,15 +6,16 @@ linearly, labels take the nearest voxel.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from calibeval.errors import MissingExtraError, UsageError
+from calibeval.metrics.statistics import IGNORED
 
+_FAR = 100_000  # mm, or voxels: no scan is so large
+_N = TypeVar("_N", int, float)
 CENTRE, FOREGROUND = "centre", "foreground"
 
 
@@ -61,19 +62,22 @@ def parse_grid(spacing: str | None, size: str | None, around: str | None, base: 
     Raises:
         UsageError: not of their form.
     """
-    lengths, counts = base.spacing, base.size
-    if spacing is not None:
-        try:
-            lengths = tuple(float(part) for part in spacing.split(","))
-        except ValueError:
-            lengths = ()
-        if len(lengths) not in (2, 3) or not all(0 < length < math.inf for length in lengths):
-            raise UsageError(f"--spacing {spacing!r}: expected mm along x, y and z, as in 1.5,1.5,8, or along x and y.")
-    if size is not None:
-        if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}", size):
-            raise UsageError(f"--size {size!r}: expected voxels along x and y, as in 224x224, or also z: 192x192x30.")
-        counts = tuple(map(int, size.split("x")))
+    lengths = base.spacing if spacing is None else _numbers(spacing, ",", float)
+    counts = base.size if size is None else _numbers(size, "x", int)
+    if lengths is None:
+        raise UsageError(f"--spacing {spacing!r}: expected mm along x, y and z, as in 1.5,1.5,8, or along x and y.")
+    if counts is None:
+        raise UsageError(f"--size {size!r}: expected voxels along x and y, as in 224x224, or also z: 192x192x30.")
     return Grid(lengths, counts, around or base.around)
+
+
+def _numbers(text: str, mark: str, kind: Callable[[str], _N]) -> tuple[_N, ...] | None:
+    """Two or three numbers above 0; None where there are none such."""
+    try:
+        numbers = tuple(map(kind, text.split(mark)))
+    except ValueError:
+        return None
+    return numbers if len(numbers) in (2, 3) and all(0 < number < _FAR for number in numbers) else None
 
 
 def require_itk() -> Any:
@@ -100,12 +104,16 @@ def fit(images: Sequence[Any], label: Any | None, grid: Grid, classes: int) -> F
     """
     sitk = require_itk()
     images = [_resample(image, grid, sitk.sitkLinear) for image in images]
-    label = label and _resample(label, grid, sitk.sitkNearestNeighbor)
+    label = None if label is None else _resample(label, grid, sitk.sitkNearestNeighbor)
     start, size = _window(images[0], label, grid)
     before = _count(label, classes)
-    images = [_frame(image, start, size, float(sitk.GetArrayViewFromImage(image).min())) for image in images]
-    label = label and _frame(label, start, size, 0)
+    images = [_frame(image, start, size, _smallest(image)) for image in images]
+    label = None if label is None else _frame(label, start, size, 0)
     return Fitted(images, label, before, _count(label, classes))
+
+
+def _smallest(image: Any) -> float:
+    return float(require_itk().GetArrayViewFromImage(image).min())
 
 
 def _count(label: Any | None, classes: int) -> list[int]:
@@ -123,20 +131,12 @@ def _resample(image: Any, grid: Grid, interpolator: int) -> Any:
     new = np.where(np.isclose(wanted, old, rtol=1e-4), old, wanted)
     if (new == old).all():
         return image
-    linear = interpolator == sitk.sitkLinear
     counts = np.maximum(1, np.rint(size * old / new)).astype(int)
     centre = image.TransformContinuousIndexToPhysicalPoint(((size - 1) / 2).tolist())
     corner = np.array(image.GetDirection()).reshape(3, 3) @ ((counts - 1) / 2 * new)
-    return sitk.Resample(
-        sitk.Cast(image, sitk.sitkFloat32) if linear else image,
-        counts.tolist(),
-        sitk.Transform(),
-        interpolator,
-        (np.array(centre) - corner).tolist(),
-        new.tolist(),
-        image.GetDirection(),
-        float(sitk.GetArrayViewFromImage(image).min()) if linear else 0.0,
-    )
+    place = ((np.array(centre) - corner).tolist(), new.tolist(), image.GetDirection())
+    values = sitk.Cast(image, sitk.sitkFloat32) if interpolator == sitk.sitkLinear else image
+    return sitk.Resample(values, counts.tolist(), sitk.Transform(), interpolator, *place, _smallest(image))
 
 
 def _window(image: Any, label: Any | None, grid: Grid) -> tuple[list[int], list[int]]:
@@ -146,9 +146,10 @@ def _window(image: Any, label: Any | None, grid: Grid) -> tuple[list[int], list[
     low, high = np.zeros(3, int), present
     if label is not None and grid.around == FOREGROUND:
         values = require_itk().GetArrayViewFromImage(label)
-        where = np.argwhere((values > 0) & (values < 255))[:, ::-1]  # x first
-        if len(where):
-            low, high = where.min(axis=0), where.max(axis=0) + 1
+        labelled = (values > 0) & (values < IGNORED)
+        spans = [np.flatnonzero(labelled.any(axis=others)) for others in ((0, 1), (0, 2), (1, 2))]  # x, y, z
+        if labelled.any():
+            low, high = np.array([(span[0], span[-1] + 1) for span in spans]).T
     inside = np.clip((low + high - size) // 2, 0, np.maximum(present - size, 0))
     return np.where(size > present, (present - size) // 2, inside).tolist(), size.tolist()
 

@@ -6,8 +6,6 @@ was chosen, and of which files each case was made. A case that stands there with
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +16,7 @@ from calibeval.case_table import CASE, PATIENT
 from calibeval.datasets.case import read_case, write_volume
 from calibeval.datasets.grid import Fitted, Grid, fit, require_itk
 from calibeval.datasets.listing import Listing, Source
-from calibeval.datasets.table import DataSet
+from calibeval.datasets.table import DataSet, recognise
 from calibeval.errors import InputError, UsageError
 from calibeval.files import write_text
 from calibeval.wording import some_of
@@ -92,20 +90,19 @@ def plan_preparation(kind: DataSet, source: Path, out: Path, grid: Grid) -> Prep
         raise UsageError(f"{out}: lies in the data set's own folder. Choose another for what is prepared.")
     listing = kind.find_cases(source)
     if not listing.sources and not listing.problems:
-        raise UsageError(f"{source}: holds no case of {kind.title}. Expected {kind.layout}.")
+        raise UsageError(
+            f"{source}: holds no case of {kind.title}. Expected {kind.layout}. {recognise(source)}".rstrip()
+        )
     for case, count in Counter(each.case for each in listing.sources).items():
         if count > 1:
             twice = [str(each.images[0].parent) for each in listing.sources if each.case == case]
             raise UsageError(f"{source}: holds the case {case} more than once ({some_of(twice)}). Keep one.")
     record = _read_record(out, _choices(kind, grid))
-    missing = [path for each in listing.sources for path in each.files if not path.is_file()]
-    problems = [InputError(path, "is missing.", "Download it again.") for path in missing]
-    whole = [each for each in listing.sources if not set(missing).intersection(each.files)]
-    for each in whole:
-        if each.case in record:
-            record[each.case]["row"] = _row(each)
+    missing = {path: InputError(path, "is missing.", "Download it again.") for path in _missing(listing)}
+    whole = [each for each in listing.sources if missing.keys().isdisjoint(each.files)]
     todo = tuple(each for each in whole if not _is_done(each, out, record, len(listing.channels)))
-    return Preparation(kind, out, grid, listing, record, todo, len(whole) - len(todo), (*listing.problems, *problems))
+    problems = (*listing.problems, *missing.values())
+    return Preparation(kind, out, grid, listing, record, todo, len(whole) - len(todo), problems)
 
 
 def prepare(plan: Preparation, progress: Callable[[str], None] = lambda _case: None) -> Outcome:
@@ -133,6 +130,10 @@ def prepare(plan: Preparation, progress: Callable[[str], None] = lambda _case: N
         if record:
             _write_descriptions(plan, record)
     return Outcome(tuple(failures), record)
+
+
+def _missing(listing: Listing) -> list[Path]:
+    return [path for source in listing.sources for path in source.files if not path.is_file()]
 
 
 def _choices(kind: DataSet, grid: Grid) -> dict[str, Any]:
@@ -185,10 +186,7 @@ def _prepare_case(source: Source, plan: Preparation) -> dict[str, Any]:
     try:
         fitted = fit(images, label, plan.grid, len(plan.classes))
     except RuntimeError as error:  # of SimpleITK
-        lines = str(error).strip().splitlines()
-        raise InputError(
-            source.images[0], f"cannot be brought to the grid ({lines[-1] if lines else error})."
-        ) from error
+        raise InputError(source.images[0], f"cannot be brought to the grid ({str(error)[-200:]}).") from error
     image_paths, label_path = _outputs(source, plan.out, len(plan.listing.channels))
     if fitted.label is not None:  # first, so that no image stands without its label
         write_volume(label_path, fitted.label)
@@ -211,6 +209,8 @@ def _write_record(plan: Preparation, record: dict[str, Any]) -> None:
 
 def _write_descriptions(plan: Preparation, record: dict[str, Any]) -> None:
     """Write the record, `dataset.json` as nnU-Net's version 2 reads it, and `cases.csv`."""
+    import pandas as pd
+
     index = {name: number for number, name in enumerate(plan.classes)}
     regions = {name: [index[member] for member in members] for name, members in plan.kind.regions.items()}
     description = {
@@ -224,8 +224,4 @@ def _write_descriptions(plan: Preparation, record: dict[str, Any]) -> None:
     _write_record(plan, record)
     write_text(plan.out / "dataset.json", json.dumps(description, indent=2) + "\n")
     rows = [{CASE: case, **made["row"]} for case, made in sorted(record.items())]
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(plan.out / "cases.csv", table.getvalue())
+    write_text(plan.out / "cases.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))

@@ -1,9 +1,12 @@
 """The command `prepare`, and what it makes: scored, trained on, and hinted at."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests import ROOT
 from tests.case_files import write_nifti
 from tests.datasets import downloads
 from tests.datasets.downloads import AFFINE, label, write
@@ -147,6 +150,45 @@ def test_train_understands_what_is_prepared(acdc, cli):
     assert outcome.code == 0, outcome.err
     assert "6 patients" in outcome.err
     assert "classes   background, RV, MYO, LV" in outcome.err
+
+
+def test_real_cases_of_the_decathlon(tmp_path, cli):
+    pytest.importorskip("torch")
+    real = ROOT.parent / "shared" / "data" / "hippocampus"
+    if not real.is_dir():
+        pytest.skip("the data set is not here")
+    description = json.loads((real / "dataset.json").read_text())
+    description["training"] = description["training"][:4]
+    (tmp_path / "Task04").mkdir()
+    (tmp_path / "Task04" / "dataset.json").write_text(json.dumps(description))
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / "Task04" / folder).symlink_to(real / folder)
+    assert cli("prepare", "msd", "Task04", "out", "--size", "32x48x32", "--around", "foreground").code == 0
+    outcome = cli("train", "out", "--cases", "out/cases.csv", "--dry-run", "--fold", "1/4", "--width", "4")
+    assert outcome.code == 0, outcome.err
+    assert "classes   background, Anterior, Posterior" in outcome.err
+    assert "slices    64 of 48x32" in outcome.err
+
+
+def test_means_by_diagnosis(tmp_path, acdc, cli):
+    cli("prepare", "acdc", acdc, "out")
+    outcome = cli(
+        "score",
+        "out/labelsTr",
+        "out/labelsTr",
+        "--cases",
+        "out/cases.csv",
+        "--by",
+        "diagnosis",
+        "--metrics",
+        "DSC",
+        "--group-by",
+        "patient",
+    )
+    assert outcome.code == 0, outcome.err
+    for diagnosis in ("NOR", "DCM", "HCM"):
+        assert diagnosis in outcome.out
+    assert "3 groups of 6 cases" in outcome.out
 
 
 def test_train_on_brats_learns_classes(tmp_path, cli):

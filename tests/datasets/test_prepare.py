@@ -241,8 +241,10 @@ class TestProblems:
             (lambda image, label: write(label, np.zeros((7, 6, 3), np.uint8)), "shape"),
             (lambda image, label: write(image, np.full(SHAPE, np.nan, np.float32)), "NaN"),
             (lambda image, label: write(image, np.zeros((*SHAPE, 2), np.int16)), "has 2 channels, expected 1"),
+            (lambda image, label: write(label, np.zeros((*SHAPE, 2), np.uint8)), "shape"),
+            (lambda image, label: write(image, np.zeros(SHAPE[:2], np.int16)), "shape"),
         ],
-        ids=["truncated", "label", "shape", "nan", "channels"],
+        ids=["truncated", "label", "shape", "nan", "channels", "two labels", "a plane"],
     )
     def test_a_bad_case_costs_itself_alone(self, tmp_path, spoil, message):
         source, out = downloads.flare(tmp_path / "F"), tmp_path / "out"
@@ -264,6 +266,10 @@ class TestProblems:
         (tmp_path / "empty").mkdir()
         with pytest.raises(UsageError, match=r"holds no case of .* Expected "):
             plan_preparation(DATA_SETS[name], tmp_path / "empty", tmp_path / "out", Grid())
+        downloads.brats2019(tmp_path / "another")
+        if name not in ("brats2019", "msd"):
+            with pytest.raises(UsageError, match=r"looks like BraTS 2019 .* calibeval prepare brats2019"):
+                plan_preparation(DATA_SETS[name], tmp_path / "another", tmp_path / "out", Grid())
         with pytest.raises(UsageError, match="no such folder"):
             plan_preparation(DATA_SETS[name], tmp_path / "none", tmp_path / "out", Grid())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibeval.errors import InputError, UsageError
-from calibeval.io.classes import ClassScheme, index_labels, make_scheme
+from calibeval.io.classes import ClassScheme, index_labels, make_scheme, name_values
 from tests.case_files import write_names, write_nifti
 
 
@@ -168,6 +168,46 @@ def test_regions_name_classes_or_label_values(tmp_path):
     with pytest.raises(UsageError, match="no class 3"):
         make_scheme([tmp_path], regions="WT=3")
     assert make_scheme([], regions="WT=1,2").regions == {"WT": (1, 2)}
+
+
+def test_regions_beside_labels_of_one_value_each(tmp_path):
+    """Classes are learned, regions are scored; nnU-Net's lists in `labels` are regions for a network, too."""
+    labels = {"background": 0, "necrosis": 1, "edema": 2, "enhancing": 4}
+    scheme = scheme_of(tmp_path, labels, regions={"WT": [1, 2, 4], "ET": 4})
+    assert scheme.names == tuple(labels)
+    assert scheme.regions == {"WT": (1, 2, 3), "ET": (3,)}
+    assert not scheme.only_regions
+    assert make_scheme([tmp_path], regions="none").regions == {}
+    assert scheme_of(tmp_path, {"background": 0, "WT": [1, 2]}).only_regions
+
+
+@pytest.mark.parametrize("regions", [{"WT": [1, 3]}, {"WT": "1"}, {"WT": []}, {"WT": [1.5]}])
+def test_regions_beside_labels_that_cannot_be(tmp_path, regions):
+    with pytest.raises(InputError, match="'regions' cannot be understood"):
+        scheme_of(tmp_path, {"background": 0, "a": 1, "b": 2}, regions=regions)
+
+
+@pytest.mark.parametrize(
+    ("found", "names", "values"),
+    [
+        ({0, 1, 2, 4}, "0124", (0, 1, 2, 4)),
+        ({1, 4}, "014", (0, 1, 4)),
+        ({0, 1, 2}, "012", ()),
+        ({1, 2}, "012", ()),
+        ({0}, "0", ()),
+        ({0, 1, 255}, "01", ()),
+        ({0, 2, -1}, "02", (0, 2)),
+    ],
+)
+def test_values_that_nothing_names_are_the_classes(found, names, values):
+    scheme = name_values(found, ClassScheme())
+    assert (scheme.names, scheme.values) == (tuple(names), values)
+
+
+def test_values_beside_regions_count_on_to_the_last_that_is_united():
+    scheme = name_values({0, 1}, ClassScheme(regions={"WT": (1, 4)}))
+    assert scheme.names == tuple("01234")
+    assert name_values({300}, ClassScheme()).names == ()
 
 
 def test_classes_given_beside_regions_must_fit_them(tmp_path):

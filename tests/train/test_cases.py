@@ -93,6 +93,20 @@ def test_images_to_predict(tmp_path):
         find_images(tmp_path / "labelsTr" / "none")
 
 
+@pytest.mark.parametrize("ending", ["_gt", "_seg", "-label", "_mask"])
+def test_labels_beside_images_are_not_predicted(tmp_path, ending):
+    for name in ("patient001_frame01", "patient001_frame12"):
+        write_nifti(tmp_path / f"{name}.nii.gz", disc_case(0)[0][0])
+        write_nifti(tmp_path / f"{name}{ending}.nii.gz", disc_case(0)[1])
+    assert list(find_images(tmp_path, network_channels=1)) == ["patient001_frame01", "patient001_frame12"]
+
+
+def test_a_label_beside_four_sequences_and_a_name_that_only_ends_like_one(tmp_path):
+    for name in ("B_1_flair", "B_1_t1", "B_1_seg", "alone_mask"):
+        write_nifti(tmp_path / f"{name}.nii.gz", disc_case(0)[0][0])
+    assert list(find_images(tmp_path, network_channels=1)) == ["B_1_flair", "B_1_t1", "alone_mask"]
+
+
 def test_ids_of_four_digits_are_cases(tmp_path):
     """amos_0001 and amos_0002 are two patients where their labels, or a network of one channel, say so."""
     names = [f"amos_{number:04d}" for number in (1, 2, 3)]
