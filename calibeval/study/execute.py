@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from calibeval.engine import run_tasks
-from calibeval.errors import describe
+from calibeval.errors import UsageError, describe
 from calibeval.files import write_text
-from calibeval.study.plan import Run, Study
+from calibeval.phantom import write_sample_data
+from calibeval.study.plan import SAMPLE, Run, Study
 
 
 class Task(NamedTuple):
@@ -37,13 +39,29 @@ def run_study(
         workers: processes.
         watch: called with each outcome as it comes.
         scheduler: of dask.distributed, in place of processes here.
+
+    Raises:
+        UsageError: a data set's folder is not there.
     """
     tasks = [Task(run, study.threads) for run in study.runs if run.state != "done"]
+    _provide_data(study, [task.run for task in tasks])
     outcomes = []
     for _, outcome in run_tasks(perform, tasks, workers, _died, scheduler=scheduler):
         watch(outcome)
         outcomes.append(outcome)
     return outcomes
+
+
+def _provide_data(study: Study, runs: Sequence[Run]) -> None:
+    """Make sample data where they are wanted, and refuse a study before its work whose data are not there."""
+    for name, folder in {run.data: Path(run.config.data) for run in runs}.items():
+        if folder == study.out / SAMPLE and not (folder / "dataset.json").is_file():
+            write_sample_data(folder)
+        if not folder.is_dir():
+            raise UsageError(
+                f"{folder}: no such folder, for the data set {name}. Say where it lies with --data {name}=FOLDER; "
+                f"`calibeval prepare` makes such a folder from a download."
+            )
 
 
 def perform(task: Task) -> Outcome:

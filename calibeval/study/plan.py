@@ -12,7 +12,8 @@
     folds = 5                       # or ["1/5", "2/5"]
     seeds = [0]
 
-A list in a method's settings makes a method of each value. Runs that several grids ask for are made once.
+A list in a method's settings makes a method of each value. `methods` above all tables are those of grids without their
+own. Runs that several grids ask for are made once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from calibeval.train.config import TrainConfig, config_to_dict, make_config, par
 from calibeval.wording import some_of
 
 PRESETS = Path(__file__).parent / "presets"
+SAMPLE = "sample_data"  # of the working folder; where it is not, it is made in that of the study
 _FREE = ("out", "device", "workers")  # may differ from what a run was begun with
 _SETTINGS = {field.name for field in fields(TrainConfig)} - {"data", "out", "loss", "settings", "fold", "seed"}
 
@@ -114,9 +116,9 @@ def read_study(path: Path, data: Mapping[str, str], out: Path | None = None) -> 
         raise UsageError(f"{path}: no such file. Presets: {', '.join(preset_names())} (--preset).") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as TOML in UTF-8: {error}.") from error
-    _refuse_unknown(path, "the file", content, {"out", "threads", "train", "data", "grid"})
-    content["data"] = _places(content.get("data", {}), data)
+    _refuse_unknown(path, "the file", content, {"out", "threads", "train", "data", "methods", "grid"})
     content["out"] = str(out or content.get("out", f"studies/{path.stem}"))
+    content["data"] = _places(content.get("data", {}), data, Path(content["out"]))
     grids = content.get("grid", [])
     made = [_make_grid(path, content, grid) for grid in ([grids] if isinstance(grids, dict) else grids)]
     if not made:
@@ -141,7 +143,9 @@ def slug(text: str) -> str:
 def _make_grid(path: Path, content: Mapping[str, Any], grid: Mapping[str, Any]) -> Grid:
     table = str(grid.get("table", "table"))
     _refuse_unknown(path, f"grid {table!r}", grid, {"table", "methods", "data", "backbones", "folds", "seeds"})
-    methods = tuple(method for entry in grid.get("methods", []) for method in _methods(path, entry))
+    methods = tuple(
+        method for entry in grid.get("methods", content.get("methods", [])) for method in _methods(path, entry)
+    )
     data = tuple(grid.get("data", content["data"]))
     if unknown := [name for name in data if name not in content["data"]]:
         raise UsageError(f"{path}: grid {table!r}: [data] has no {unknown[0]!r} ({some_of(content['data'])}).")
@@ -170,10 +174,14 @@ def _methods(path: Path, entry: str | Mapping[str, Any]) -> Iterator[Method]:
         yield Method(" ".join([name or loss, *(word for word in words if word != "none")]), loss, settings)
 
 
-def _places(data: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _places(data: Mapping[str, Any], given: Mapping[str, str], out: Path) -> dict[str, dict[str, Any]]:
     """Each data set's folder and settings; folders given on the command line win."""
     tables = {name: {"folder": value} if isinstance(value, str) else dict(value) for name, value in data.items()}
-    return tables | {name: {**tables.get(name, {}), "folder": folder} for name, folder in given.items()}
+    tables |= {name: {**tables.get(name, {}), "folder": folder} for name, folder in given.items()}
+    for table in tables.values():
+        if table.get("folder") == SAMPLE and not (Path(SAMPLE) / "dataset.json").is_file():
+            table["folder"] = str(out / SAMPLE)
+    return tables
 
 
 def _make_run(path: Path, content: Mapping[str, Any], place: tuple[str, str, Method], fold: str, seed: int) -> Run:
@@ -181,6 +189,7 @@ def _make_run(path: Path, content: Mapping[str, Any], place: tuple[str, str, Met
     shared = {**content.get("train", {}), **content["data"][data]}
     folder, preset = shared.pop("folder", ""), shared.pop("preset", "")
     _refuse_unknown(path, "[train] and [data]", shared, _SETTINGS)
+    shared = {name: tuple(value) if isinstance(value, list) else value for name, value in shared.items()}
     if "size" in shared:
         shared["size"] = parse_size(str(shared["size"]))
     folders = map(slug, (data, backbone, method.name, f"f{fold.replace('/', 'of')}-s{seed}"))
