@@ -17,7 +17,7 @@ Images = Annotated[Path, typer.Argument(help="An image, or a folder of images.",
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="PREDS", help="Folder for the probabilities.")]
 Tta = Annotated[str, typer.Option(help="Test-time augmentation: none, or flip (mean over the flips in plane).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Slices per forward pass.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Slices or patches per forward pass [16, or 2 patches].")]
 Calibrator = Annotated[
     Path | None, typer.Option("--calibrator", metavar="FILE", help="calibrator.json that probabilities pass through.")
 ]
@@ -33,7 +33,7 @@ def predict(
     tta: Tta = "none",
     channels: Channels = None,
     device: Device = "auto",
-    batch_size: BatchSize = 16,
+    batch_size: BatchSize = None,
     calibrator: Calibrator = None,
     quiet: Quiet = False,
 ) -> None:

@@ -61,7 +61,10 @@ Kernel = Annotated[
 Preset = Annotated[str, typer.Option(help="Protocol: sdc-paper, nacl-code or sdc-repo; options given win.")]
 Backbone = Annotated[str | None, typer.Option(help="unet, unet-nacl or dynunet [unet].")]
 Width = Annotated[int | None, typer.Option(help="Filters at full resolution [32].")]
-Size = Annotated[str | None, typer.Option(metavar="N|HxW", help="Training slices are cropped or padded to it.")]
+Dim = Annotated[int | None, typer.Option(help="2 trains on slices, 3 on patches of volumes [2].")]
+Size = Annotated[
+    str | None, typer.Option(metavar="N|HxW|DxHxW", help="Training slices (patches) are cropped or padded to it.")
+]
 Fold = Annotated[str | None, typer.Option(metavar="i/n", help="Fold i is held out, the next validates [1/5].")]
 Cases = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Table of facts about the cases: columns case, patient, ...")
@@ -75,9 +78,11 @@ GroupBy = Annotated[
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training slices [100].")]
-BatchSize = Annotated[int | None, typer.Option(help="Slices per forward pass, over all processes [16].")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Slices or patches per forward pass, over all processes [16, or 2 patches].")
+]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate at the start [0.001].")]
-Augment = Annotated[str | None, typer.Option(help="Random changes of the slices: none or basic [basic].")]
+Augment = Annotated[str | None, typer.Option(help="Random changes of the slices: none, basic or nnunet [basic].")]
 NoAugment = Annotated[bool, typer.Option("--no-augment", help="The same as --augment none.")]
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and augmentation [0].")]
 Deterministic = Annotated[
@@ -106,6 +111,7 @@ def train(
     preset: Preset = "",
     backbone: Backbone = None,
     width: Width = None,
+    dim: Dim = None,
     size: Size = None,
     fold: Fold = None,
     cases: Cases = None,
@@ -137,7 +143,7 @@ def train(
     settings = parse_settings(set_ or []) | neighbourhood
     chosen = {
         "loss": loss, "settings": settings or None, "backbone": backbone, "width": width,
-        "size": parse_size(size) if size else None, "fold": fold, "epochs": epochs,
+        "dim": dim, "size": parse_size(size, dim or 2) if size else None, "fold": fold, "epochs": epochs,
         "cases": str(cases) if cases else None, "group_by": group_by, "channels": channels,
         "batch_size": batch_size, "lr": lr, "augment": "none" if no_augment else augment, "seed": seed,
         "deterministic": deterministic,
@@ -183,7 +189,7 @@ def _start(
     from calibeval.train.plan import make_plan
     from calibeval.train.run import find_demo_data, start_run
 
-    base = {} if data or preset else DEMO
+    base = {} if data or preset else DEMO.get(given.get("dim", 2), {})
     config = make_config(preset, data=str(data or ""), out="", **{**base, **given})
     name = f"{(data or Path('sample_data')).resolve().name}-{config.method}"
     config = replace(config, out=str(out or f"runs/{name}-f{(config.fold or '1').split('/')[0]}-s{config.seed}"))

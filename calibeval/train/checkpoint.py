@@ -33,7 +33,7 @@ class Checkpoint(NamedTuple):
         classes: names of the classes 0, 1, ...
         config: of the run.
         resume: state of optimizer, scaler and progress.
-        size: height and width of the training slices; (0, 0) where a file of version 0.1 left them to the data.
+        size: of the training slices or patches; (0, 0) where a file of version 0.1 left them to the data.
     """
 
     network: Network
@@ -100,9 +100,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         network = Network(**content["network"])
         config = config_from_dict(content["config"], path)
-        height, width = content.get("size", config.size)
+        size = tuple(content.get("size", config.size))
         classes = tuple(content["classes"])
-        return Checkpoint(network, content["model"], classes, config, content["resume"], (height, width))
+        return Checkpoint(network, content["model"], classes, config, content["resume"], size)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"not a whole checkpoint of calibeval: {error}.") from error
 

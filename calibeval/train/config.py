@@ -27,14 +27,16 @@ class TrainConfig:
         settings: of the loss, where they differ from its defaults; of a part of a sum as `NAME.KEY`.
         backbone: key of `BACKBONES`.
         width: filters at full resolution; 0 takes the backbone's own.
-        size: height and width of the training slices, cropped or padded; 0 fits the largest slice, up to 256.
+        dim: 2 trains on slices, 3 on patches of volumes.
+        size: height and width of the training slices, cropped or padded, of patches depth, height and width; 0 fits
+            the largest slice, up to 256, or volume, up to 128.
         fold: `i/K`: fold i is held out for testing, the next one for choosing the best epoch; empty takes the
             data's own train, val and test folders, or 1/5.
         cases: table of facts about the cases; empty for none.
         group_by: whose cases stay together: `patient`, `none`, a column of the table or an expression on names.
         channels: files an image, where names do not tell; 0 where they do.
         epochs: passes over the training slices.
-        batch_size: slices per forward pass, over all processes.
+        batch_size: slices or patches per forward pass, over all processes.
         accumulate: forward passes per step of the optimizer.
         optimizer: `adam` or `adamw`.
         lr: learning rate at the start.
@@ -59,7 +61,8 @@ class TrainConfig:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     backbone: str = "unet"
     width: int = 0
-    size: tuple[int, int] = (0, 0)
+    dim: int = 2
+    size: tuple[int, ...] = (0, 0)
     fold: str = ""
     cases: str = ""
     group_by: str = PATIENT
@@ -103,6 +106,8 @@ class TrainConfig:
             raise UsageError(f"--lr must be above 0 and finite, not {self.lr}.")
         if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"The weight decay must be at least 0 and finite, not {self.weight_decay}.")
+        if any(self.size) and len(self.size) != self.dim:
+            raise UsageError(f"--size {'x'.join(map(str, self.size))} has {len(self.size)} sides, --dim {self.dim}.")
         if max(self.size) > _LARGEST_SIDE:
             raise UsageError(f"--size must be at most {_LARGEST_SIDE} pixels, not {max(self.size)}.")
         for name, known in _CHOICES.items():
@@ -117,12 +122,12 @@ MAY_CHANGE = ("device", "early_stop", "epochs", "workers")  # when a run goes on
 _MANY = 10**6  # no run has as many epochs; one that would never end is a slip of the finger
 _LARGEST_SIDE = 2**14
 _RANGES = {
-    "epochs": (1, _MANY), "batch_size": (1, _MANY), "accumulate": (1, _MANY), "step_epochs": (1, _MANY),
+    "dim": (2, 3), "epochs": (1, _MANY), "batch_size": (1, _MANY), "accumulate": (1, _MANY), "step_epochs": (1, _MANY),
     "early_stop": (0, _MANY), "workers": (0, 1024), "width": (0, 4096), "channels": (0, 1024), "seed": (0, 2**63 - 1),
 }  # fmt: skip
 _TUPLES = ("size", "keep_predictions")
 _CHOICES = {
-    "augment": ("none", "basic"),
+    "augment": ("none", "basic", "nnunet"),
     "optimizer": ("adam", "adamw"),
     "schedule": ("constant", "step", "cosine"),
 }
@@ -144,7 +149,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 # Without DATA: small enough for two CPU cores, long enough to learn.
-DEMO: dict[str, Any] = {"epochs": 40, "batch_size": 8, "lr": 3e-3, "width": 16, "size": (64, 64)}
+_SMALL = {"epochs": 40, "batch_size": 8, "lr": 3e-3, "width": 16}
+DEMO: dict[int, dict[str, Any]] = {2: _SMALL, 3: {**_SMALL, "batch_size": 2}}  # by dimension
+
+BATCH = {2: 16, 3: 2}  # slices, patches
 
 
 def option_of(name: str) -> str:
@@ -161,7 +169,8 @@ def make_config(preset: str, **chosen: Any) -> TrainConfig:
     if preset and preset not in PRESETS:
         raise UsageError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
     given = {name: value for name, value in chosen.items() if value is not None}
-    return TrainConfig(**{**PRESETS.get(preset, {}), **given})
+    batch = {"batch_size": BATCH.get(given.get("dim", 2), 1)}  # an unknown dim is refused below
+    return TrainConfig(**{**batch, **PRESETS.get(preset, {}), **given})
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -231,16 +240,18 @@ def parse_settings(assignments: list[str]) -> dict[str, Setting]:
     return settings
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read `N` or `HxW`.
+def parse_size(text: str, dim: int = 2) -> tuple[int, ...]:
+    """Read `N`, `HxW` or, of patches, `DxHxW`.
 
     Raises:
         UsageError: anything else.
     """
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"--size expects N or HxW in pixels, for example 192 or 192x160, not {text!r}.")
-    return int(parts[0]), int(parts[-1])
+    if len(parts) not in (1, dim) or not all(part.isdigit() and int(part) > 0 for part in parts):
+        patch = "DxHxW in voxels, for example 64 or 16x96x96"
+        form = patch if dim == 3 else "HxW in pixels, for example 192 or 192x160"
+        raise UsageError(f"--size expects N or {form}, not {text!r}.")
+    return tuple(map(int, parts * dim if len(parts) == 1 else parts))
 
 
 def parse_steps(text: str) -> tuple[int, ...]:

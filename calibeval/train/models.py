@@ -1,6 +1,6 @@
-"""The 2-D networks by name: from images (B, channels, H, W) to logits (B, classes, H, W).
+"""The networks by name: from images (B, channels, *spatial) to logits (B, classes, *spatial), 2-D or 3-D.
 
-H and W must be what `Backbone.fit` gives; `calibeval.train.predict` pads slices to that and crops again.
+Spatial sizes must be what `Backbone.fit` gives; `calibeval.train.predict` pads slices to that and crops again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Network(NamedTuple):
     width: int
     channels: int
     classes: int
+    dim: int = 2
 
 
 class Backbone(NamedTuple):
@@ -29,9 +30,9 @@ class Backbone(NamedTuple):
     Attributes:
         build: makes one.
         width: filters at full resolution, unless chosen otherwise.
-        divisor: what height and width must be multiples of.
-        smallest: height and width; normalisation needs more than one value at the lowest resolution.
-        about: one line.
+        divisor: what each side must be a multiple of.
+        smallest: side; normalisation needs more than one value at the lowest resolution.
+        about: one line, of the 2-D network.
     """
 
     build: Callable[[Network], nn.Module]
@@ -41,7 +42,7 @@ class Backbone(NamedTuple):
     about: str
 
     def fit(self, length: int) -> int:
-        """Smallest height or width that the network takes and that holds `length` pixels."""
+        """Smallest side that the network takes and that holds `length` pixels."""
         return max(self.smallest, -(-length // self.divisor) * self.divisor)
 
 
@@ -59,12 +60,27 @@ def build_network(network: Network) -> nn.Module:
     return BACKBONES[network.backbone].build(network)
 
 
-def _block(channels: int, filters: int, norm: bool) -> nn.Sequential:
-    """Two 3 x 3 convolutions, each with ReLU, and with batch normalisation in between if wanted."""
+class _Layers(NamedTuple):
+    """The layers of one dimension."""
+
+    conv: type[nn.Conv2d | nn.Conv3d]
+    norm: type[nn.BatchNorm2d | nn.BatchNorm3d]
+    pool: type[nn.MaxPool2d | nn.MaxPool3d]
+    up: type[nn.ConvTranspose2d | nn.ConvTranspose3d]
+
+
+_LAYERS = {
+    2: _Layers(nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ConvTranspose2d),
+    3: _Layers(nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, nn.ConvTranspose3d),
+}
+
+
+def _block(kinds: _Layers, channels: int, filters: int, norm: bool) -> nn.Sequential:
+    """Two convolutions of width 3, each with ReLU, and with batch normalisation in between if wanted."""
     layers: list[nn.Module] = []
     for inputs in (channels, filters):
-        layers.append(nn.Conv2d(inputs, filters, 3, padding=1, bias=not norm))
-        layers += [nn.BatchNorm2d(filters)] if norm else []
+        layers.append(kinds.conv(inputs, filters, 3, padding=1, bias=not norm))
+        layers += [kinds.norm(filters)] if norm else []
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
@@ -73,26 +89,24 @@ class UNet(nn.Module):
     """A U-Net (arXiv:1505.04597): encoder, decoder, and skip connections between equal resolutions.
 
     Args:
-        channels: of the image.
-        classes: number of logits.
+        network: its channels, classes and dimension.
         filters: of each level, from full resolution down.
         pools: by how much each level is smaller than the one above.
         norm: batch normalisation and transposed convolutions; without it, plain convolutions with nearest-neighbour
             upsampling.
     """
 
-    def __init__(
-        self, channels: int, classes: int, filters: tuple[int, ...], pools: tuple[int, ...], norm: bool
-    ) -> None:
+    def __init__(self, network: Network, filters: tuple[int, ...], pools: tuple[int, ...], norm: bool) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(_block(i, o, norm) for i, o in zip((channels, *filters), filters, strict=False))
-        self.pools = nn.ModuleList(nn.MaxPool2d(pool) for pool in pools)
+        kinds, inputs = _LAYERS[network.dim], (network.channels, *filters)
+        self.encoder = nn.ModuleList(_block(kinds, i, o, norm) for i, o in zip(inputs, filters, strict=False))
+        self.pools = nn.ModuleList(kinds.pool(pool) for pool in pools)
         self.ups = nn.ModuleList()
         self.decoder = nn.ModuleList()
         for below, here, pool in zip(filters[1:], filters[:-1], pools, strict=True):
-            self.ups.append(nn.ConvTranspose2d(below, here, pool, pool) if norm else nn.Upsample(scale_factor=pool))
-            self.decoder.append(_block(2 * here if norm else below + here, here, norm))
-        self.head = nn.Conv2d(filters[0], classes, 1)
+            self.ups.append(kinds.up(below, here, pool, pool) if norm else nn.Upsample(scale_factor=pool))
+            self.decoder.append(_block(kinds, 2 * here if norm else below + here, here, norm))
+        self.head = kinds.conv(filters[0], network.classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute logits."""
@@ -108,12 +122,12 @@ class UNet(nn.Module):
 
 def _unet(network: Network) -> nn.Module:
     filters = tuple(network.width * 2**level for level in range(4))
-    return UNet(network.channels, network.classes, filters, (2, 2, 2), norm=True)
+    return UNet(network, filters, (2, 2, 2), norm=True)
 
 
 def _unet_nacl(network: Network) -> nn.Module:
     filters = tuple(network.width * 2**level for level in range(5))
-    return UNet(network.channels, network.classes, filters, (2, 2, 2, 4), norm=False)
+    return UNet(network, filters, (2, 2, 2, 4), norm=False)
 
 
 def _dynunet(network: Network) -> nn.Module:
@@ -124,7 +138,7 @@ def _dynunet(network: Network) -> nn.Module:
     levels = 5
     strides = [1] + [2] * (levels - 1)
     net: nn.Module = DynUNet(
-        spatial_dims=2,
+        spatial_dims=network.dim,
         in_channels=network.channels,
         out_channels=network.classes,
         kernel_size=[3] * levels,

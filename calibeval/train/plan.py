@@ -19,7 +19,7 @@ from calibeval.train.models import BACKBONES, Backbone, Network
 from calibeval.train.volumes import Volume, check_memory, count_channels, read_volume
 from calibeval.wording import some_of
 
-_LARGEST_AUTO_SIZE = 256
+_LARGEST_AUTO_SIZE = {2: 256, 3: 128}
 _DEFAULT_FOLD = "1/5"
 
 
@@ -32,7 +32,7 @@ class TrainingPlan(NamedTuple):
         split: names of the cases of each part.
         classes: names of the classes 0, 1, ...
         network: what the network is built from.
-        size: height and width of the training slices.
+        size: of the training slices or patches.
         train: volumes to learn from.
         val: volumes that choose the best epoch.
     """
@@ -68,11 +68,11 @@ def make_plan(config: TrainConfig, kept: Split | None = None) -> TrainingPlan:
     val = read_volumes(data, split.val)
     classes = _class_names(data, (*train, *val))
     if config.overfit_batch:
-        train = val = (_first_batch(train, config.batch_size),)
+        train = val = (_first_batch(train, config.batch_size) if config.dim == 2 else train[0],)
     if config.backbone not in BACKBONES:
         raise UsageError(f"Unknown backbone {config.backbone!r}. Known: {', '.join(BACKBONES)}.")
     backbone = BACKBONES[config.backbone]
-    network = Network(config.backbone, config.width or backbone.width, channels, len(classes))
+    network = Network(config.backbone, config.width or backbone.width, channels, len(classes), config.dim)
     return TrainingPlan(data, group_of, split, classes, network, _choose_size(config, train, backbone), train, val)
 
 
@@ -151,13 +151,12 @@ def _class_names(data: DataSet, volumes: Sequence[Volume]) -> tuple[str, ...]:
 
 
 def _choose_size(config: TrainConfig, volumes: Sequence[Volume], backbone: Backbone) -> Size:
-    if config.size == (0, 0):
-        largest = (max(volume.image.shape[axis] for volume in volumes) for axis in (2, 3))
-        height, width = (min(backbone.fit(size), _LARGEST_AUTO_SIZE) for size in largest)
-        return height, width
+    if not any(config.size):
+        largest = (max(volume.image.shape[axis] for volume in volumes) for axis in (0, 2, 3)[-config.dim :])
+        return tuple(min(backbone.fit(size), _LARGEST_AUTO_SIZE[config.dim]) for size in largest)
     if any(size != backbone.fit(size) for size in config.size):
         raise UsageError(
-            f"--size {config.size[0]}x{config.size[1]}: {config.backbone} needs multiples of {backbone.divisor}, "
+            f"--size {'x'.join(map(str, config.size))}: {config.backbone} needs multiples of {backbone.divisor}, "
             f"{backbone.smallest} at least."
         )
     return config.size
@@ -169,4 +168,4 @@ def _first_batch(volumes: Sequence[Volume], batch_size: int) -> Volume:
     if first.label is None:
         raise ValueError(f"case {first.name} has no label")
     most = (first.label > 0).sum(axis=(1, 2)).argsort()[::-1][:batch_size]
-    return first._replace(image=first.image[most], label=first.label[most])
+    return first._replace(image=first.image[most], label=first.label[most], geometry=None)

@@ -1,4 +1,4 @@
-"""Class probabilities of whole volumes, slice by slice, in native geometry.
+"""Class probabilities of whole volumes, slice by slice or patch by patch, in native geometry.
 
 For each case one file that `calibeval score` reads directly: `case.nii.gz`, float32 (x, y, z, C) with the image's
 affine; for npz and PNG input `case.npz` with `probs` (C, D, H, W), and `label` where the input has one. `manifest.json`
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,23 +20,25 @@ from torch import Tensor, nn
 from calibeval._version import __version__
 from calibeval.calibrate import Calibrator, apply, write_calibrator
 from calibeval.calibrate.calibrator import CONFORMAL
-from calibeval.errors import InputError, UsageError
+from calibeval.errors import InputError, MissingExtraError, UsageError
 from calibeval.files import file_hash, inside
 from calibeval.io.classes import ClassScheme
 from calibeval.io.nifti import nifti_bytes
 from calibeval.metrics.statistics import IGNORED
 from calibeval.scoring.plan import CALIBRATOR_FILE
 from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint, write_bytes
+from calibeval.train.config import BATCH
 from calibeval.train.frame import Size, crop_centre, pad_image, whole_frame
 from calibeval.train.models import BACKBONES, Backbone
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device, gpu_memory
 from calibeval.train.volumes import ImageFiles, Volume, read_volume
 
-TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes to flip
-PREPROCESSING = (
-    "each channel z-scored over the volume; slices along z, centred in the training size, the minimum around"
-)
+TTA: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flip": ((), (-2,), (-1,), (-2, -1))}  # axes to flip
+PREPROCESSING = {
+    2: "each channel z-scored over the volume; slices along z, centred in the training size, the minimum around",
+    3: "each channel z-scored over the volume; patches of the training size, half overlapping, weighted by a Gaussian",
+}
 
 
 def predict_cases(
@@ -45,7 +48,7 @@ def predict_cases(
     *,
     tta: str = "none",
     device: str = "auto",
-    batch_size: int = 16,
+    batch_size: int | None = None,
     calibrator: Calibrator | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[InputError]:
@@ -57,7 +60,7 @@ def predict_cases(
         out: folder of the predictions.
         tta: key of `TTA`: `none`, or `flip` to average over the flips in plane.
         device: `auto`, `cpu`, `cuda`, ...
-        batch_size: slices per forward pass.
+        batch_size: slices or patches per forward pass; None takes 16 slices, 2 patches.
         calibrator: that the probabilities pass through; it is written beside them.
         progress: called with each case's name.
 
@@ -71,7 +74,7 @@ def predict_cases(
     if tta not in TTA:
         raise UsageError(f"Unknown tta {tta!r}. Known: {', '.join(TTA)}.")
     checkpoint = read_checkpoint(checkpoint_path)
-    target = choose_device(device)
+    target, batch_size = choose_device(device), batch_size or BATCH[checkpoint.network.dim]
     network = load_network(checkpoint, checkpoint_path).to(target)
     if calibrator is not None:
         _check_calibrator(calibrator, checkpoint.classes)
@@ -118,7 +121,7 @@ def _write_manifest(
         "size": list(checkpoint.size),
         "loss": checkpoint.config.loss,
         "classes": list(checkpoint.classes),
-        "preprocessing": PREPROCESSING,
+        "preprocessing": PREPROCESSING[checkpoint.network.dim],
         "tta": tta,
         **({"calibrator_sha256": file_hash(out / CALIBRATOR_FILE)} if calibrated else {}),
         "cases": cases,
@@ -127,14 +130,17 @@ def _write_manifest(
 
 
 class Predictor:
-    """Turns an image (D, channels, H, W) into probabilities (D, C, H, W), a batch of slices at a time.
+    """Turns an image (D, channels, H, W) into probabilities (D, C, H, W), a batch of slices or patches at a time.
+
+    Patches overlap by half; where several hold a voxel, the mean of their probabilities by a Gaussian around each
+    patch's centre counts.
 
     Args:
-        network: from padded slices to logits.
+        network: from padded slices, or patches, to logits.
         backbone: of the network.
-        size: height and width of the slices that the network was trained on.
+        size: of the slices or patches that the network was trained on.
         device: of the network.
-        batch_size: slices per forward pass.
+        batch_size: slices or patches per forward pass.
         tta: key of `TTA`.
     """
 
@@ -155,13 +161,32 @@ class Predictor:
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Predict a volume; leaves the network in evaluation mode."""
         self.network.eval()
+        if len(self.size) == 3:
+            return self._slide(torch.from_numpy(image).transpose(0, 1)[None]).transpose(0, 1).numpy()
         batches = torch.split(torch.from_numpy(image), self.batch_size)
         return torch.cat([self._probabilities(batch.to(self.device)).cpu() for batch in batches]).numpy()
 
     def _probabilities(self, slices: Tensor) -> Tensor:
         padded = pad_image(slices, whole_frame(slices.shape[2:], self.size, self.backbone))
-        maps = [self.network(padded.flip(axes)).float().softmax(dim=1).flip(axes) for axes in self.flips]
-        return crop_centre(torch.stack(maps).mean(dim=0), slices.shape[2:])
+        return crop_centre(self._mean_over_flips(padded), slices.shape[2:])
+
+    def _mean_over_flips(self, image: Tensor) -> Tensor:
+        maps = [self.network(image.flip(axes)).float().softmax(dim=1).flip(axes) for axes in self.flips]
+        return torch.stack(maps).mean(dim=0)
+
+    def _slide(self, volume: Tensor) -> Tensor:
+        """Probabilities (C, D, H, W) of a volume (1, channels, D, H, W)."""
+        try:
+            from monai.inferers.inferer import SlidingWindowInferer
+        except ImportError as error:
+            raise MissingExtraError("monai", "train") from error
+        shape = volume.shape[2:]
+        padded = pad_image(volume, tuple(map(max, self.size, shape)))
+        slide = SlidingWindowInferer(
+            self.size, self.batch_size, overlap=0.5, mode="gaussian", sw_device=self.device, device="cpu"
+        )
+        maps: Any = slide(padded, self._mean_over_flips)  # of one network output, a tensor
+        return crop_centre(maps[0], shape)
 
 
 def write_probabilities(out: Path, volume: Volume, probabilities: NDArray[np.float32]) -> None:

@@ -21,6 +21,7 @@ from calibeval.train.models import BACKBONES, build_network
 from calibeval.train.plan import TrainingPlan, make_plan
 from calibeval.train.predict import predict_cases
 from calibeval.train.record import read_split, refuse_changed, refuse_taken
+from calibeval.train.slices import pieces_of
 from calibeval.train.team import gpu_memory
 from calibeval.train.volumes import ImageFiles
 from calibeval.wording import count_of
@@ -155,8 +156,8 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Trai
 
 def describe_plan(config: TrainConfig, plan: TrainingPlan) -> str:
     """What a run would do, for `--dry-run` and the start of a run."""
-    slices = sum(len(volume.image) for volume in plan.train)
-    steps = -(-slices // config.batch_size)
+    pieces = len(pieces_of(plan.train, plan.size))
+    steps = -(-pieces // config.batch_size)
     memory = sum(volume.image.nbytes for volume in (*plan.train, *plan.val)) / _MIB
     parameters = sum(each.numel() for each in build_network(plan.network).parameters())
     loss = build_loss(config.loss, config.settings)
@@ -169,7 +170,8 @@ def describe_plan(config: TrainConfig, plan: TrainingPlan) -> str:
             f"classes   {', '.join(plan.classes)}",
             f"cases     {len(plan.split.train)} train, {len(plan.split.val)} validate, {len(plan.split.test)} held out",
             f"groups    {_describe_groups(config, plan.groups)}",
-            f"slices    {slices} of {plan.size[0]}x{plan.size[1]}, {steps} batches an epoch, {config.epochs} epochs",
+            f"{'slices ' if config.dim == 2 else 'patches'}   {pieces} of {'x'.join(map(str, plan.size))}, "
+            f"{steps} batches an epoch, {config.epochs} epochs",
             f"images    {memory:.0f} MiB in memory",
             f"output    {config.out}",
         ]

@@ -82,12 +82,13 @@ def open_session(config: TrainConfig, plan: TrainingPlan, team: Team, resume: Ch
     _set_determinism(config.deterministic)
     loss = build_loss(config.loss, config.settings, IGNORED)
     network = build_network(plan.network).to(team.device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; torch forgot its own stub
+    layout = torch.channels_last if plan.network.dim == 2 else torch.channels_last_3d
+    network.to(memory_format=layout)  # type: ignore[call-overload]  # faster; torch forgot its own stub
     if resume:
         if resume.network != plan.network:
             raise InputError(path, f"it is of {resume.network}, but the data and settings ask for {plan.network}.")
         load_weights(network, resume, path)
-    augment = config.augment != "none" and not config.overfit_batch
+    augment = "none" if config.overfit_batch else config.augment
     slices = SliceSet(plan.train, size=plan.size, ignore_index=IGNORED, augment=augment, seed=config.seed)
     order = EpochOrder(
         len(slices), config.batch_size, seed=config.seed, rank=team.rank, world=team.world, fixed=config.overfit_batch

@@ -1,7 +1,7 @@
-"""Slices for training: crop, augmentation, targets, and an order that does not depend on workers or processes.
+"""Slices and patches for training: crop, targets, and an order that does not depend on workers or processes.
 
-All randomness of a slice follows from (seed, epoch, position in the epoch), so any number of workers gives the same
-batches, and a run resumes in the middle of an epoch.
+All randomness of a slice or patch follows from (seed, epoch, position in the epoch), so any number of workers gives the
+same batches, and a run resumes in the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from calibeval.io.classes import different_values
+from calibeval.train.augment import AUGMENTATIONS
 from calibeval.train.frame import Size, pad_image, pad_label
 from calibeval.train.loss_base import SegmentationLoss
 from calibeval.train.volumes import Volume
 
 Batch = dict[str, Tensor]
-_MAX_TURN_DEGREES = 15.0
-_MAX_ZOOM = 0.1
-_MAX_SHIFT = 0.05  # of the slice's size
+Piece = tuple[int, int | None]  # number of a volume, and of its slice; None for a patch of it
+_FOREGROUND_EVERY = 3  # so many patches have one around a foreground voxel
+_MOST_CANDIDATES = 1000  # foreground voxels of a class that patches are drawn around
 
 
 class Ticket(NamedTuple):
@@ -36,14 +38,26 @@ class Ticket(NamedTuple):
     position: int
 
 
+def pieces_of(volumes: Sequence[Volume], size: Size) -> list[Piece]:
+    """What an epoch shows: every slice of each volume, or as many patches as would cover it."""
+    if len(size) == 2:
+        return [(v, z) for v, volume in enumerate(volumes) for z in range(len(volume.image))]
+    shapes = [(len(volume.image), *volume.image.shape[2:]) for volume in volumes]
+    counts = [math.prod(-(-n // wanted) for n, wanted in zip(shape, size, strict=True)) for shape in shapes]
+    return [(v, None) for v, count in enumerate(counts) for _ in range(count)]
+
+
 class SliceSet(Dataset[Batch]):
-    """Training slices of volumes: `image` (channels, H, W) and `label` (H, W).
+    """Training slices or patches of volumes: `image` (channels, *size) and `label` (*size).
+
+    Slices are cropped at random where they are augmented; patches lie at random places always, every third one around
+    a voxel of a random foreground class of its volume.
 
     Args:
         volumes: with labels.
-        size: height and width that every slice is cropped or padded to; padding is ignored by the loss.
+        size: that every slice is cropped or padded to; of three axes for patches. Padding is ignored by the loss.
         ignore_index: label of the padding.
-        augment: whether to change slices at random.
+        augment: key of `AUGMENTATIONS`.
         seed: of the changes.
     """
 
@@ -53,61 +67,78 @@ class SliceSet(Dataset[Batch]):
         *,
         size: Size,
         ignore_index: int,
-        augment: bool,
+        augment: str,
         seed: int,
     ) -> None:
-        self.volumes, self.size, self.ignore_index = volumes, size, ignore_index
-        self.augment, self.seed = augment, seed
-        self.index = [(v, z) for v, volume in enumerate(volumes) for z in range(len(volume.image))]
+        self.volumes, self.size, self.ignore_index, self.seed = volumes, size, ignore_index, seed
+        self.augment = AUGMENTATIONS[augment](len(size))
+        self.index = pieces_of(volumes, size)
+        patches = len(size) == 3
+        self.foreground = [_foreground_voxels(volume, ignore_index) if patches else [] for volume in volumes]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, ticket: Ticket) -> Batch:
-        volume_index, z = self.index[ticket.slice_number]
-        volume = self.volumes[volume_index]
+        number, z = self.index[ticket.slice_number]
+        volume = self.volumes[number]
         if volume.label is None:
             raise ValueError(f"case {volume.name} has no label")
-        image, label = torch.from_numpy(volume.image[z]), torch.from_numpy(volume.label[z].astype(np.int64))
         random = np.random.default_rng([self.seed, ticket.epoch, ticket.position])
-        image, label = fit_to_size(image, label, self.size, self.ignore_index, random if self.augment else None)
+        around, place = None, random if self.augment else None
+        if z is None:
+            image, label, place = torch.from_numpy(volume.image).transpose(0, 1), torch.from_numpy(volume.label), random
+            around = _draw(self.foreground[number], random) if ticket.position % _FOREGROUND_EVERY == 0 else None
+        else:
+            image, label = torch.from_numpy(volume.image[z]), torch.from_numpy(volume.label[z])
+        image, label = fit_to_size(image, label, self.size, self.ignore_index, place, around=around)
+        label = label.long()
         if self.augment:
-            image, label = augment_slice(image, label, self.ignore_index, random)
+            image, label = self.augment(image, label, self.ignore_index, random)
         return {"image": image, "label": label}
 
 
-def fit_to_size(
-    image: Tensor, label: Tensor, size: Size, ignore_index: int, random: np.random.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Crop (at random, or the centre without `random`) and pad both sides to a size.
+def _foreground_voxels(volume: Volume, ignore_index: int) -> list[NDArray[np.int64]]:
+    """Places (n, 3) of some voxels of each foreground class that the volume shows."""
+    if volume.label is None:
+        return []
+    found = []
+    for c in set(different_values(volume.label)) - {0, ignore_index}:
+        flat = np.flatnonzero(volume.label == c)
+        some = flat[:: max(1, len(flat) // _MOST_CANDIDATES)]
+        found.append(np.stack(np.unravel_index(some, volume.label.shape), axis=1))
+    return found
 
-    Padding repeats the image's smallest value and is labelled `ignore_index`.
+
+def _draw(candidates: Sequence[NDArray[np.int64]], random: np.random.Generator) -> NDArray[np.int64] | None:
+    """A voxel of a random class."""
+    if not candidates:
+        return None
+    places = candidates[int(random.integers(len(candidates)))]
+    place: NDArray[np.int64] = places[int(random.integers(len(places)))]
+    return place
+
+
+def fit_to_size(
+    image: Tensor,
+    label: Tensor,
+    size: Size,
+    ignore_index: int,
+    random: np.random.Generator | None,
+    *,
+    around: NDArray[np.int64] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Crop (at random, or the centre without `random`) and pad all sides to a size.
+
+    Padding repeats the image's smallest value and is labelled `ignore_index`. A crop holds the voxel `around`.
     """
     for axis, wanted in enumerate(size):
         spare = label.shape[axis] - wanted
         if spare > 0:
-            start = int(random.integers(spare + 1)) if random else spare // 2
+            first, last = (0, spare) if around is None else (around[axis] - wanted + 1, around[axis])
+            start = int(random.integers(max(0, first), min(spare, last) + 1)) if random else spare // 2
             image, label = image.narrow(axis + 1, start, wanted), label.narrow(axis, start, wanted)
     return pad_image(image, size), pad_label(label, size, ignore_index)
-
-
-def augment_slice(
-    image: Tensor, label: Tensor, ignore_index: int, random: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Turn, zoom and shift image (linear) and label (nearest) alike, then change contrast and brightness a little."""
-    angle = np.deg2rad(random.uniform(-_MAX_TURN_DEGREES, _MAX_TURN_DEGREES))
-    zoom = random.uniform(1 - _MAX_ZOOM, 1 + _MAX_ZOOM)
-    shift = 2 * random.uniform(-_MAX_SHIFT, _MAX_SHIFT, 2)
-    height, width = label.shape
-    cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom  # in voxels, so a turn is a turn in oblong slices too
-    matrix = [[cos, -sin * height / width, shift[0]], [sin * width / height, cos, shift[1]]]
-    grid = functional.affine_grid(torch.tensor([matrix], dtype=torch.float32), [1, 1, height, width], False)
-    low = image.amin(dim=(1, 2), keepdim=True)
-    image = functional.grid_sample((image - low)[None], grid, "bilinear", "zeros", False)[0] + low
-    shifted = (label - ignore_index).float()[None, None]  # zeros outside become the ignored label
-    label = functional.grid_sample(shifted, grid, "nearest", "zeros", False)[0, 0].round().long() + ignore_index
-    contrast, brightness = random.uniform(0.9, 1.1), random.normal(0, 0.1)
-    return image * contrast + brightness, label
 
 
 class EpochOrder(Sampler[list[Ticket]]):

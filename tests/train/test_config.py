@@ -58,13 +58,20 @@ def test_json_round_trip(preset, tmp_path):
         ({"batch_size": 10**12}, "--batch-size must be at most 1000000"),
         ({"size": (10**9, 64)}, "--size must be at most 16384 pixels"),
         ({"weight_decay": -1.0}, "weight decay must be at least 0"),
-        ({"augment": "heavy"}, "Unknown augment 'heavy'. Known: none, basic"),
+        ({"augment": "heavy"}, "Unknown augment 'heavy'. Known: none, basic, nnunet"),
+        ({"dim": 4}, "--dim must be at most 3, not 4"),
+        ({"dim": 3, "size": (64, 64)}, "--size 64x64 has 2 sides, --dim 3"),
         ({"optimizer": "sgd"}, "Unknown optimizer 'sgd'. Known: adam, adamw"),
     ],
 )
 def test_values_without_sense(settings, message):
     with pytest.raises(UsageError, match=message):
         TrainConfig(data="d", out="o", **settings)
+
+
+def test_patches_come_in_smaller_batches():
+    assert [make_config("", data="d", out="o", dim=dim).batch_size for dim in (2, 3)] == [16, 2]
+    assert make_config("sdc-paper", data="d", out="o", dim=3).batch_size == 16
 
 
 def test_unknown_preset():
@@ -143,6 +150,9 @@ def test_a_loss_as_the_name_of_a_folder():
 def test_sizes_on_the_command_line():
     assert parse_size("192") == (192, 192)
     assert parse_size("192x160") == (192, 160)
+    assert (parse_size("64", 3), parse_size("16x96x80", 3)) == ((64, 64, 64), (16, 96, 80))
+    with pytest.raises(UsageError, match="--size expects N or DxHxW in voxels"):
+        parse_size("96x80", 3)
     for text in ("", "big", "0", "1x2x3", "-4"):
         with pytest.raises(UsageError, match="--size"):
             parse_size(text)

@@ -52,7 +52,7 @@ def test_training_and_prediction_see_the_same_array(shape):
     random = np.random.default_rng(0)
     image = random.normal(size=(3, 1, *shape)).astype(np.float32)
     volume = Volume("a", image, np.zeros((3, *shape), np.uint8), None)
-    slices = SliceSet([volume], size=(64, 64), ignore_index=IGNORED, augment=False, seed=0)
+    slices = SliceSet([volume], size=(64, 64), ignore_index=IGNORED, augment="none", seed=0)
     trained = torch.stack([slices[Ticket(z, 0, z)]["image"] for z in range(3)])
     network = Recorder()
     found = Predictor(network, BACKBONES["unet"], (64, 64), torch.device("cpu"), batch_size=16)(image)

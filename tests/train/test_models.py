@@ -17,6 +17,18 @@ def test_logits_for_every_pixel(backbone, channels, classes):
     assert network(torch.zeros(2, channels, divisor, 2 * divisor)).shape == (2, classes, divisor, 2 * divisor)
 
 
+@pytest.mark.parametrize("backbone", ["unet", "dynunet"])
+def test_logits_for_every_voxel(backbone):
+    """The smallest patch trains, whole volumes are predicted, and every weight has a gradient."""
+    kind = BACKBONES[backbone]
+    network = build_network(Network(backbone, 4, 2, 3, dim=3))
+    size = (kind.smallest, kind.smallest, kind.smallest + kind.divisor)
+    logits = network(torch.randn(1, 2, *size))
+    assert logits.shape == (1, 3, *size)
+    logits.square().mean().backward()
+    assert all(each.grad is not None for each in network.parameters())
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_smallest_slice_trains_and_predicts(backbone):
     """A batch of one slice, of the smallest size: no layer is left with a single value to normalise by."""

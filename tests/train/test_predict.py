@@ -94,6 +94,30 @@ def test_flips_are_averaged(checkpoint):
     np.testing.assert_allclose(mirrored, np.flip(flipped(image), 3), atol=1e-6)
 
 
+def mean_of_neighbours():
+    """A network of one layer, whose output is known everywhere."""
+    network = nn.Conv3d(1, 3, 3, padding=1)
+    nn.init.normal_(network.weight, generator=torch.Generator().manual_seed(1))
+    return network
+
+
+def test_patches_are_put_together(checkpoint):
+    """Away from the windows' edges, overlapping patches of a shallow network give what the whole volume gives."""
+    network, random = mean_of_neighbours(), np.random.default_rng(0)
+    one = np.random.default_rng(0).normal(size=(16, 1, 16, 16)).astype(np.float32)
+    whole = Predictor(network, BACKBONES["unet"], (16, 16, 16), CPU, batch_size=2)(one)
+    direct = network(torch.from_numpy(one).transpose(0, 1)[None]).softmax(1)[0].transpose(0, 1).detach().numpy()
+    np.testing.assert_allclose(whole, direct, atol=1e-6)  # one patch
+    large = random.normal(size=(5, 1, 40, 32)).astype(np.float32)
+    found = Predictor(network, BACKBONES["unet"], (16, 16, 16), CPU, batch_size=2)(large)
+    assert found.shape == (5, 3, 40, 32) and found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    direct = network(torch.from_numpy(large).transpose(0, 1)[None]).softmax(1)[0].transpose(0, 1).detach().numpy()
+    np.testing.assert_allclose(found[1:-1, :, 1:8, 1:8], direct[1:-1, :, 1:8, 1:8], atol=0.03)
+    flips = Predictor(network, BACKBONES["unet"], (16, 16, 16), CPU, batch_size=2, tta="flip")
+    np.testing.assert_allclose(flips(large[..., ::-1].copy())[..., ::-1], flips(large), atol=1e-5)
+
+
 def test_manifest(checkpoint, tmp_path):
     folder = write_nnunet(tmp_path / "data", NAMES[:2])
     predict_folder(checkpoint, folder / "imagesTr", tmp_path / "preds", tta="flip")

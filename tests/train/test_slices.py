@@ -1,10 +1,14 @@
 """Training slices: size, augmentation, targets, and an order that is the same for any number of processes."""
 
 import numpy as np
+import pytest
 import torch
 
+from calibeval.errors import UsageError
+from calibeval.train.augment import AUGMENTATIONS, augment_slice
+from calibeval.train.config import make_config
 from calibeval.train.losses import SDCLoss
-from calibeval.train.slices import EpochOrder, SliceSet, Ticket, augment_slice, fit_to_size, make_loader
+from calibeval.train.slices import EpochOrder, SliceSet, Ticket, fit_to_size, make_loader, pieces_of
 from calibeval.train.volumes import Volume
 
 IGNORED = 255
@@ -17,7 +21,7 @@ def volume(slices=5, height=20, width=14, channels=1, seed=0):
     return Volume(f"case{seed}", image, label, None)
 
 
-def slice_set(augment=True, seed=7, size=(16, 16)):
+def slice_set(augment="basic", seed=7, size=(16, 16)):
     return SliceSet([volume(), volume(seed=1)], size=size, ignore_index=IGNORED, augment=augment, seed=seed)
 
 
@@ -67,6 +71,64 @@ def test_turning_an_oblong_slice_keeps_its_shape():
         assert 256 * 0.9**2 * 0.9 < (moved == 1).sum() < 256 * 1.1**2 * 1.1
 
 
+@pytest.mark.parametrize("name", ["basic", "nnunet"])
+@pytest.mark.parametrize("shape", [(48, 32), (12, 40, 32)])
+def test_every_augmentation_moves_image_and_label_alike(name, shape):
+    """A bright box is its own label; the seed alone decides; what comes in from outside is ignored."""
+    label = torch.zeros(shape, dtype=torch.long)
+    label[..., 10:30, 8:20] = 1
+    change, agreements, moved = AUGMENTATIONS[name](len(shape)), [], []
+    for seed in range(12):
+        image, new = change(10 * label[None].float(), label, IGNORED, np.random.default_rng(seed))
+        again = change(10 * label[None].float(), label, IGNORED, np.random.default_rng(seed))
+        assert torch.equal(image, again[0]) and torch.equal(new, again[1])
+        assert type(image) is type(new) is torch.Tensor and image.dtype == torch.float32 and new.dtype == torch.int64
+        assert image.shape == (1, *shape) and set(new.unique().tolist()) <= {0, 1, IGNORED}
+        known = new != IGNORED
+        middle = (image[0][known].max() + image[0][known].min()) / 2
+        agreements.append(((image[0] > middle) == (new == 1))[known].float().mean())
+        moved.append(new)
+    assert np.median(agreements) > 0.97
+    assert sum(not torch.equal(moved[0], other) for other in moved[1:]) >= 8
+
+
+def test_names_of_augmentations_are_those_of_the_configuration():
+    for name in AUGMENTATIONS:
+        make_config("", data="d", out="o", augment=name)
+    with pytest.raises(UsageError, match=f"Known: {', '.join(AUGMENTATIONS)}"):
+        make_config("", data="d", out="o", augment="other")
+
+
+def patch_set(volumes, augment="none", size=(8, 16, 16)):
+    return SliceSet(volumes, size=size, ignore_index=IGNORED, augment=augment, seed=7)
+
+
+def test_patches_cover_a_volume_and_lie_at_random():
+    """20 x 20 x 14 voxels in patches of 8 x 16 x 16: three times two times one."""
+    volumes = [volume(slices=20), volume(slices=8, seed=1)]
+    assert pieces_of(volumes, (8, 16, 16)) == [(0, None)] * 6 + [(1, None)] * 2
+    patches = patch_set(volumes)
+    places = {patches[Ticket(0, 0, position)]["label"][0, 0, 5].item() for position in range(1, 30)}
+    assert len(patches) == 8 and len(places) > 1
+    batch = patches[Ticket(7, 1, 4)]
+    assert batch["image"].shape == (1, 8, 16, 16) and batch["label"].shape == (8, 16, 16)
+    known = batch["label"] != IGNORED
+    assert torch.equal(batch["image"][0][known], batch["label"][known].float())
+    torch.testing.assert_close(batch, patches[Ticket(7, 1, 4)], rtol=0, atol=0)
+
+
+def test_every_third_patch_holds_foreground():
+    """One voxel of class 2 in a corner of a large empty volume, which random patches hardly ever hold."""
+    label = np.zeros((64, 64, 64), np.uint8)
+    label[60, 3, 40] = 2
+    label[0, 0] = IGNORED
+    patches = patch_set([Volume("v", label[:, None].astype(np.float32), label, None)], size=(16, 16, 16))
+    held = [(patches[Ticket(0, 0, position)]["label"] == 2).any().item() for position in range(12)]
+    assert all(held[::3]) and sum(held) < 8
+    empty = Volume("e", np.zeros((16, 1, 16, 16), np.float32), np.zeros((16, 16, 16), np.uint8), None)
+    assert patch_set([empty], size=(16, 16, 16))[Ticket(0, 0, 0)]["label"].sum() == 0
+
+
 def test_targets_follow_the_augmented_labels():
     batch = next(iter(loader()))
     expected = SDCLoss(ignore_index=IGNORED).targets(batch["label"], 3)
@@ -81,7 +143,7 @@ def test_a_slice_depends_on_its_ticket_alone():
     for other in (Ticket(3, 3, 11), Ticket(3, 2, 12)):
         assert not torch.equal(first["image"], slice_set()[other]["image"])
     assert not torch.equal(first["image"], slice_set(seed=8)[Ticket(3, 2, 11)]["image"])
-    plain = slice_set(augment=False)
+    plain = slice_set(augment="none")
     torch.testing.assert_close(plain[Ticket(3, 2, 11)], plain[Ticket(3, 5, 0)], rtol=0, atol=0)
 
 
