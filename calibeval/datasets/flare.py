@@ -23,17 +23,17 @@ _LABEL = re.compile(r"train_\d+")
 def find_cases(root: Path) -> Listing:
     """List images with their labels, wherever below the folder they lie."""
     files = list_files(root)
-    images = {match[1]: path for path in files if (match := _IMAGE.fullmatch(stem_of(path)))}
+    images = [(match[1], path) for path in files if (match := _IMAGE.fullmatch(stem_of(path)))]
     labels = {stem: path for path in files if _LABEL.fullmatch(stem := stem_of(path))}
-    image_home = next(iter(images.values()), root / "x").parent
+    image_home = images[0][1].parent if images else root
     label_home = next(iter(labels.values()), root / "x").parent
+    images += [(case, image_home / f"{case}_0000.nii.gz") for case in labels.keys() - dict(images).keys()]
 
-    def source(case: str) -> Source:
-        image = images.get(case, image_home / f"{case}_0000.nii.gz")
+    def source(case: str, image: Path) -> Source:
         label = labels.get(case, label_home / f"{case}.nii.gz") if _LABEL.fullmatch(case) else None
         return Source(case, case, (image,), label, test=label is None)
 
-    sources = tuple(source(case) for case in sorted(images.keys() | labels.keys()))
+    sources = tuple(source(case, image) for case, image in sorted(images))
     whole = len(labels) == _SCANS or not sources
     notes = () if whole else (f"{len(labels)} labels are there; the data set has {_SCANS}",)
     return Listing(sources, _LABELS, ("CT",), notes)

@@ -153,7 +153,8 @@ def _read_record(out: Path, choices: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}). Remove {out}, or choose another folder.") from error
     if made != choices:
-        differ = ", ".join(f"{name} {made.get(name)}" for name, value in choices.items() if made.get(name) != value)
+        changed = [name for name, value in choices.items() if made.get(name) != value]
+        differ = ", ".join(f"{name}: {made.get(name) or 'as it is'}" for name in changed)
         raise UsageError(f"{out}: was prepared otherwise ({differ}). Choose another folder, or remove it.")
     return cases
 

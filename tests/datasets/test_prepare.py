@@ -185,7 +185,7 @@ class TestAgain:
     def test_other_choices_want_another_folder(self, tmp_path):
         source, out = downloads.flare(tmp_path / "F"), tmp_path / "out"
         prepared("flare", source, out)
-        with pytest.raises(UsageError, match=r"prepared otherwise \(size \[\]\)"):
+        with pytest.raises(UsageError, match=r"prepared otherwise \(size: as it is\)"):
             plan_preparation(DATA_SETS["flare"], source, out, Grid(size=(4, 4)))
 
     def test_a_folder_of_something_else_is_not_touched(self, tmp_path):
@@ -283,6 +283,10 @@ class TestProblems:
         downloads.acdc(source / "copy", patients=[1])
         with pytest.raises(UsageError, match="patient001_frame01 more than once"):
             plan_preparation(DATA_SETS["acdc"], source, tmp_path / "out", Grid())
+        source = downloads.flare(tmp_path / "F")
+        downloads.flare(source / "copy", cases=1)
+        with pytest.raises(UsageError, match="train_000 more than once"):
+            plan_preparation(DATA_SETS["flare"], source, tmp_path / "out", Grid())
 
     def test_a_list_of_another_form(self, tmp_path):
         (tmp_path / "m").mkdir()
