@@ -123,6 +123,7 @@ def check(
     and no gate speaks of them.
     """
     from calibeval.gates.junit import check_junit
+    from calibeval.report.render import need_extra
 
     inputs = _Inputs(results, labels, images, channels, baseline, table, workers, quiet)
     _refuse_contradictions(inputs, integrity=integrity, protocol=protocol, init=init, margins=margin)
@@ -134,8 +135,11 @@ def check(
     printed = output_of_name("check", format_)
     files = {path: output_of_path("check", path) for path in out or []}
     check_writable([*files, *([table] if table else [])])
-    if "junit" in {output.name for output in (printed, *files.values())}:
+    wanted = {output.name for output in (printed, *files.values())}
+    if "junit" in wanted:
         check_junit()
+    if "html" in wanted:
+        need_extra()
     policy, notes = _policy(inputs, gates, gate or [], warn or [], margin or [], method)
     if protocol:
         policy = replace(policy, score={**policy.score, "protocol": protocol})

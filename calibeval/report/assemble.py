@@ -16,21 +16,22 @@ from calibeval.metrics import METRICS, cautions
 from calibeval.plots.style import looks
 from calibeval.ranking.inputs import Source as Table
 from calibeval.ranking.inputs import Tables, read_inputs
-from calibeval.report.casewise import NO_CASES, case_table
+from calibeval.report.casewise import case_table, worst_first, worst_of_each
 from calibeval.report.collect import Entry, entries_of
+from calibeval.report.distributions import distributions
+from calibeval.report.figures import on_page
 from calibeval.report.gates import gates_of
 from calibeval.report.means import means_tables
-from calibeval.report.page import Card, Definition, Gap, Method, Page, Source
+from calibeval.report.page import Card, Definition, Gap, Method, Page, Slice, Source
 from calibeval.report.ranked import rank_if_possible, ranking_part
 from calibeval.report.reliability import panes_of
 from calibeval.report.render import need_extra, render
+from calibeval.report.slices import find_volumes, slices_of
 from calibeval.report.training import training_part
 from calibeval.report.words import card_of, headline_of, lead_of
-from calibeval.summary import counted, summarise
+from calibeval.summary import SummaryRow, counted, summarise
 from calibeval.table import POOLED, Header
 from calibeval.wording import count_of
-
-_NO_VOLUMES = "No volumes were given: --preds DIR --labels DIR --images DIR show slices of the worst cases."
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def as_html(report: Report) -> str:
     need_extra()
     gates, scores = gates_of(report), report.scores
     if scores is None:
-        return render(_page(None, Extras())._replace(gates=gates, headline=f"The check {_passed(gates.passed)}."))
+        headline = "The check passed." if gates.passed else "The check did not pass."
+        return render(Page("calibeval check", headline=headline, gates=gates, versions=_versions()))
     frame = scores.frame[scores.frame["case"] != POOLED]
     header = Header("", scores.signature, scores.command)
     source = Table(Path(scores.name), header, frozenset(frame["dataset"]), (scores.method,))
@@ -94,48 +96,54 @@ def as_html(report: Report) -> str:
     return render(_page(tables, Extras())._replace(gates=gates))
 
 
-def _passed(passed: bool) -> str:
-    return "passed" if passed else "did not pass"
-
-
-def _page(tables: Tables | None, extras: Extras) -> Page:
-    entries = entries_of(tables) if tables else []
+def _page(tables: Tables, extras: Extras) -> Page:
+    entries = entries_of(tables)
     look = looks(entry.label for entry in entries)
-    methods = [Method(entry.label, look[entry.label].colour) for entry in entries]
-    ranking, uncompared = rank_if_possible(tables) if tables else (None, ())
+    methods = [Method(entry.label, on_page(look[entry.label].colour)) for entry in entries]
     summaries = {entry.label: summarise(entry.rows) for entry in entries}
     means = [{row.metric: row for row in rows} for rows in summaries.values()]
+    units = {name: row.unit for held in means for name, row in held.items()}
+    ranking, uncompared = rank_if_possible(tables)
     said = [card_of(entry, method) for entry, method in zip(entries, methods, strict=True)]
     cards = tuple(each for each in said if isinstance(each, Card))
-    metrics = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
-    gaps: dict[str, tuple[Gap, ...]] = dict.fromkeys(("distributions", "ranking"), ())
-    training, gaps["training"] = training_part(extras.run) if extras.run else ((), ())
-    gaps["slices"] = (Gap("", _NO_VOLUMES),)
-    gaps["cards"] = tuple(each for each in said if isinstance(each, Gap))
-    panes, gaps["reliability"] = panes_of(entries, look)
+    rows, by = worst_first(entries)
+    pictures = list(
+        slices_of(
+            entries,
+            methods,
+            worst_of_each(rows, extras.worst),
+            find_volumes(extras.preds, extras.labels, extras.images),
+        )
+    )
+    panes, undrawn = panes_of(entries, look)
+    training, untrained = training_part(extras.run) if extras.run else ((), ())
     return Page(
         title=f"calibeval: {', '.join(_datasets(entries)) or 'report'}",
         kicker=_kicker(entries),
-        headline=headline_of(cards, ranking, summaries) if entries else "",
+        headline=headline_of(cards, ranking, summaries),
         lead=lead_of(cards),
         cards=cards,
         sayings=ranking.verdict if ranking else (),
         uncompared=uncompared,
-        gates=None,
         means=means_tables(entries, means, methods, ranking),
         reliability=panes,
-        distributions=(),
-        cases=case_table(entries, methods) if entries else NO_CASES,
-        slices=(),
+        distributions=tuple(distributions(entries, means, look)),
+        cases=case_table(rows, by, units, methods),
+        slices=tuple(each for each in pictures if isinstance(each, Slice)),
         ranking=ranking_part(ranking) if ranking else None,
         training=training,
-        definitions=tuple(map(_definition, metrics)),
-        cautions=(*_cautions(entries), *filter(None, (counted(row for rows in summaries.values() for row in rows),))),
-        sources=tuple(_sources(tables.sources if tables else ())),
+        definitions=tuple(map(_definition, units)),
+        cautions=_cautions(entries, summaries.values()),
+        sources=tuple(_sources(tables.sources)),
         versions=_versions(),
         command=extras.command,
-        notes=tables.notes if tables else (),
-        gaps=gaps,
+        notes=tables.notes,
+        gaps={
+            "cards": tuple(each for each in said if isinstance(each, Gap)),
+            "reliability": undrawn,
+            "slices": tuple(each for each in pictures if isinstance(each, Gap)),
+            "training": untrained,
+        },
     )
 
 
@@ -157,9 +165,11 @@ def _definition(name: str) -> Definition:
     return Definition(name, metric.long_name, metric.formula, metric.undefined, metric.citation, caution)
 
 
-def _cautions(entries: Iterable[Entry]) -> tuple[str, ...]:
-    found = (text for entry in entries for text in cautions(entry.metrics, entry.source.signature))
-    return tuple(dict.fromkeys(found))
+def _cautions(entries: Iterable[Entry], summaries: Iterable[Sequence[SummaryRow]]) -> tuple[str, ...]:
+    """What must stand beside the means."""
+    found = dict.fromkeys(text for entry in entries for text in cautions(entry.metrics, entry.source.signature))
+    groups = counted(row for rows in summaries for row in rows)
+    return (*found, *[f"{groups}."] * bool(groups))
 
 
 def _sources(tables: Iterable[Table]) -> Iterator[Source]:

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawn
 
-_ON_PAGE = {"#ffffff": "none", INK: "var(--ink)", GREY: "var(--grey)", PALE: "var(--pale)", "#000000": "var(--ink)"}
+_ON_PAGE = {
+    "#ffffff": "none",
+    INK: "var(--ink)",
+    GREY: "var(--grey)",
+    PALE: "var(--pale)",
+    "#000000": "var(--ink)",
+    "#4d4d4d": "var(--black)",
+}
 # Of no use inside a page: what its style sheet says once, turns by nothing, white space between elements.
 _USELESS = re.compile(
     r"<metadata>.*?</metadata>|<style.*?</style>|font-family: [^;\"]*;? ?"
@@ -38,12 +45,18 @@ def svg_of(drawn: Drawn | Axes, says: str) -> str:
         text = page(render(figure_of(drawn), tight=True).decode())
     text = _USELESS.sub("", text[text.index("<svg") :])
     text = _NUMBER.sub(r"\1", _own_names(text))
-    for colour, ink in _ON_PAGE.items():
-        text = text.replace(colour, ink)
+    text = on_page(text)
     head, _, rest = text.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     name = html(page(says))
     return f'<svg {box[0] if box else ""} role="img" aria-label="{name}">{rest.strip()}'
+
+
+def on_page(text: str) -> str:
+    """Colours that follow the page, light or dark, in place of those on paper."""
+    for colour, ink in _ON_PAGE.items():
+        text = text.replace(colour, ink)
+    return text
 
 
 def untitled(axes: Axes) -> Axes:

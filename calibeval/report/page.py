@@ -5,6 +5,8 @@ Texts are ready to be read and not yet escaped: the template escapes. Where some
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -204,24 +206,24 @@ class Page(NamedTuple):
     """
 
     title: str
-    kicker: str
-    headline: str
-    lead: tuple[tuple[str, str], ...]
-    cards: tuple[Card, ...]
-    sayings: tuple[str, ...]
-    uncompared: tuple[str, ...]
-    gates: Gates | None
-    means: tuple[MeansTable, ...]
-    reliability: tuple[Pane, ...]
-    distributions: tuple[Figure, ...]
-    cases: CaseTable
-    slices: tuple[Slice, ...]
-    ranking: RankingPart | None
-    training: tuple[Figure, ...]
-    definitions: tuple[Definition, ...]
-    cautions: tuple[str, ...]
-    sources: tuple[Source, ...]
-    versions: tuple[str, ...]
-    command: str
-    notes: tuple[str, ...]
-    gaps: dict[str, tuple[Gap, ...]]
+    kicker: str = ""
+    headline: str = ""
+    lead: tuple[tuple[str, str], ...] = ()
+    cards: tuple[Card, ...] = ()
+    sayings: tuple[str, ...] = ()
+    uncompared: tuple[str, ...] = ()
+    gates: Gates | None = None
+    means: tuple[MeansTable, ...] = ()
+    reliability: tuple[Pane, ...] = ()
+    distributions: tuple[Figure, ...] = ()
+    cases: CaseTable = CaseTable((), (), (), 0, "{}", "")
+    slices: tuple[Slice, ...] = ()
+    ranking: RankingPart | None = None
+    training: tuple[Figure, ...] = ()
+    definitions: tuple[Definition, ...] = ()
+    cautions: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    versions: tuple[str, ...] = ()
+    command: str = ""
+    notes: tuple[str, ...] = ()
+    gaps: Mapping[str, tuple[Gap, ...]] = MappingProxyType({})

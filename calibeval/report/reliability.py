@@ -9,7 +9,7 @@ from calibeval.plots.binned import BOUNDARY, Curve, class_parts, curve_of, has_b
 from calibeval.plots.reliability_diagram import name_of, reliability
 from calibeval.plots.style import Look
 from calibeval.report.collect import Entry
-from calibeval.report.figures import svg_of, untitled
+from calibeval.report.figures import on_page, svg_of, untitled
 from calibeval.report.page import Figure, Gap, Pane
 from calibeval.summary import summarise
 from calibeval.table import ALL
@@ -63,7 +63,9 @@ def _figures(entries: Sequence[Entry], part: str, look: Mapping[str, Look]) -> I
         words = f"{curve.verdict}: {curve.words}" if curve.words else ""
         says = f"Reliability diagram of {entry.label}, {name_of(part)}. {words}"
         axes = reliability({entry.label: entry.bins}, part=part, groups=entry.groups, methods=look)
-        yield Figure(entry.label, words, svg_of(untitled(axes), says), (_HEAD, *_rows(curve)), look[entry.label].colour)
+        yield Figure(
+            entry.label, words, svg_of(untitled(axes), says), (_HEAD, *_rows(curve)), on_page(look[entry.label].colour)
+        )
 
 
 def _rows(curve: Curve) -> Iterator[tuple[str, ...]]:

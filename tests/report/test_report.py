@@ -17,6 +17,7 @@ from calibeval.report import Extras, as_html, build
 from calibeval.summary import summarise
 from calibeval.table import Row, read_table
 from calibeval.wording import number
+from tests.case_files import write_folders
 from tests.report.helpers import HOSTILE, parse, write_method
 
 OVER = [0.89, 0.90, 0.88, 0.91, 0.87, 0.89]
@@ -248,3 +249,21 @@ def test_a_check_of_files_alone_has_a_page_too(tmp_path):
     assert next(page.all("h1")).text == "The check did not pass."
     assert "shape: <b>" in next(page.all("section", id="gates")).text
     assert not list(page.all("section", id="numbers"))
+
+
+def test_slices_of_the_worst_cases_and_why_some_are_missing(cli, tmp_path):
+    preds, labels = write_folders(tmp_path)
+    assert cli("score", preds, labels, "--quiet", "-o", "m.csv").code == 0
+    extras = Extras(preds, labels, worst=3)
+    pictures = list(parse(build([Path("m.csv")], extras=extras)).all("img"))
+    assert len(pictures) == 3
+    assert all(node.attrs["src"].startswith("data:image/webp;base64,UklGR") for node in pictures)
+    assert all("m: " in node.attrs["alt"] and node.attrs["loading"] == "lazy" for node in pictures)
+    (gone, *_) = sorted(preds.iterdir())
+    gone.unlink()
+    page = parse(build([Path("m.csv")], extras=extras))
+    assert len(list(page.all("img"))) == 2
+    gaps = [" ".join(node.text.split()) for node in page.all("p", **{"class": "gap"})]
+    assert any("has no prediction of m" in gap for gap in gaps), gaps
+    page = parse(build([Path("m.csv")], extras=Extras(tmp_path / "none", labels)))
+    assert any("none" in node.text for node in page.all("p", **{"class": "gap"}))
