@@ -130,7 +130,7 @@ def test_several_methods(cli, tmp_path):
         (["new.csv", "--baseline", "new.csv", "--margin", "ECE"], "expected METRIC=NUMBER"),
         (["new.csv", "labels", "--gate", "mean(ECE) <= 1"], "LABELS belongs to predictions"),
         (["new.csv", "--images", "x", "--table", "y.csv"], "--images, --table belongs to predictions"),
-        (["new.csv", "--gate", "mean(ECE) <= 1", "--out", "x.html"], "--out x.html: unknown suffix"),
+        (["new.csv", "--gate", "mean(ECE) <= 1", "--out", "x.docx"], "--out x.docx: unknown suffix"),
         (["preds", "--init"], "--init drafts gates from a results table"),
     ],
 )
