@@ -65,6 +65,18 @@ class PlaneSource:
                 for start in range(0, self.voxels, CHUNK):
                     yield PlaneChunk(c, start, self.read(c, start))
 
+    def keeping_largest(self) -> tuple[PlaneSource, NDArray[np.float32]]:
+        """The same source, and (N,) the largest probability of a class but the first, filled while it is read."""
+        largest = np.zeros(self.voxels, np.float32)
+
+        def keep(values: Plane, c: int, start: int) -> Plane:
+            if c:
+                part = largest[start : start + values.size]
+                np.maximum(part, values, out=part, casting="same_kind")
+            return values
+
+        return self.map(keep), largest
+
     def map(self, function: Callable[[Plane, int, int], Plane]) -> PlaneSource:
         """Apply a function of (values, class, start) to every chunk."""
         read, stream = self.read, self.stream

@@ -12,6 +12,7 @@ authors' code computes it; `sdc-repo` is the released code of the first; `guo` i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -53,6 +54,17 @@ HD95_DEFINITIONS: dict[str, HD95Definition] = {
     "sdc-repo": HD95Definition("full", pooled=True, weighted=False, spacing=False, agrees_with="the SDC authors' code"),
 }
 
+# What finds a lesion; T is a number below 1.
+MATCHINGS: dict[str, str] = {
+    "overlap": "every predicted lesion that shares a voxel; several are taken together, one may find several",
+    "iou>T": "one to one, an IoU above T; the sum of IoU is largest",
+    "centroid": "one to one, the centroid of the predicted lesion lies in it; the sum of IoU is largest",
+    "brats26-gli": "one to one, a DSC of 1e-6 and more, the sum of DSC is largest; lesion_DSC is over what was found",
+    "brats26-mets": "the same pairs; below 20 mm^3 none counts, a DSC below .1 finds none, and every false one counts",
+}
+MATCHING = r"overlap|centroid|brats26-gli|brats26-mets|iou>(0?\.\d+|0)"
+CONNECTIVITIES = (6, 18, 26)
+
 EMPTY_RULES: dict[str, str] = {
     "nan": "an undefined value is left out of every mean, and the cases left out are counted",
     "worst": "one empty mask: overlap 0, distance the image's diagonal; both empty: a perfect score",
@@ -85,6 +97,9 @@ class Protocol:
         boundary_mm: bECE counts voxels within this distance of the reference boundary.
         nll_clip: NLL takes -log(max(p, nll_clip)).
         gap_threshold: gap counts voxels with 1 - p_0 above it: selected by the prediction, never by the outcome.
+        matching: which predicted lesion finds which, one of `metrics.lesions.MATCHINGS`.
+        connectivity: of voxels in a lesion: 6, 18 or 26 (in 2-D 4 for 6, else 8).
+        min_lesion_mm3: lesions of smaller volume count nowhere.
     """
 
     name: str
@@ -105,6 +120,9 @@ class Protocol:
     boundary_mm: float = 2.0
     nll_clip: float = 1e-7
     gap_threshold: float = 1e-3
+    matching: str = "iou>0.5"
+    connectivity: int = 26
+    min_lesion_mm3: float = 0.0
 
     @property
     def signature(self) -> Signature:
@@ -122,6 +140,7 @@ class Protocol:
             "bECE": f"{self.boundary_mm:g}mm",
             "NLL": f"clip{self.nll_clip:g}",
             "gap": f"top,1-p0>{self.gap_threshold:g}",
+            "lesions": f"{self.matching},{self.connectivity},{self.min_lesion_mm3:g}mm3",
         }
         return Signature.of(self.name, parts)
 
@@ -190,12 +209,17 @@ def _check(protocol: Protocol) -> None:
             raise UsageError(f"The number of bins must lie between 1 and 1000, not {bins}.")
     if protocol.cece_threshold is not None and not 0 <= protocol.cece_threshold < 1:
         raise UsageError(f"The CECE threshold must lie in [0, 1), not {protocol.cece_threshold:g}.")
+    if protocol.connectivity not in CONNECTIVITIES:
+        raise UsageError(f"The connectivity of lesions is one of 6, 18 and 26, not {protocol.connectivity}.")
+    if not re.fullmatch(MATCHING, protocol.matching):
+        raise UsageError(f"Unknown matching {protocol.matching!r}. Known: {', '.join(MATCHINGS)}, as in 'iou>0.5'.")
     if not 0 <= protocol.gap_threshold < 1:
         raise UsageError(f"The threshold of gap must lie in [0, 1), not {protocol.gap_threshold:g}.")
     positive = {
         "false-positive weight": protocol.fp_weight,
         "NSD tolerance": protocol.nsd_tolerance_mm,
         "boundary width": protocol.boundary_mm,
+        "minimal volume of a lesion": protocol.min_lesion_mm3,
     }
     for what, value in positive.items():
         if not 0 <= value < float("inf"):

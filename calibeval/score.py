@@ -15,10 +15,12 @@ from numpy.typing import ArrayLike
 
 from calibeval.io.classes import ClassScheme
 from calibeval.io.in_memory import case_of_arrays
+from calibeval.lesion_table import LesionRow
 from calibeval.metrics import select_metrics
 from calibeval.metrics.statistics import Statistics
 from calibeval.protocol import Protocol, make_protocol
 from calibeval.scoring.job import MethodScore, run_job
+from calibeval.scoring.lesions import lesion_rows
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import make_signature, plan_job
 from calibeval.scoring.readout import read_case
@@ -38,11 +40,13 @@ class ScoredCase:
         rows: of the table.
         bins: statistics by problem; the name is empty, or a region's.
         signature: of the numbers.
+        lesions: one row each, where some metric is of lesions.
     """
 
     rows: tuple[Row, ...]
     bins: dict[str, Statistics]
     signature: Signature
+    lesions: tuple[LesionRow, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
@@ -73,7 +77,7 @@ def score_case(
         predicted: (*spatial) label map to take overlap and distances from; None takes the argmax.
         spacing_mm: voxel size along the axes of `reference`; without it distances in mm fail.
         protocol: name or instance; see `calibeval.PROTOCOLS`.
-        metrics: `default` (the five of the paper, gap, Brier, NLL), `paper` (the five alone), `all`, or names.
+        metrics: `default` (the five of the paper, gap, Brier, NLL), `paper` (the five), `all`, `lesions`, or names.
         classes: names; None gives `0`, `1`, ...
         ignore_label: value of `reference` that counts nowhere.
         regions: name to the class indices it unites.
@@ -105,7 +109,8 @@ def score_case(
     opened = case_of_arrays(case, scheme, probabilities, reference, predicted=predicted, spacing_mm=spacing_mm)
     readout = read_case(opened, settings, chosen, threads)
     rows = case_rows(opened, readout, settings, chosen, threads)
-    return ScoredCase(tuple(rows), readout.bins, make_signature(settings, scheme))
+    lesions = tuple(lesion_rows(opened, readout, settings))
+    return ScoredCase(tuple(rows), readout.bins, make_signature(settings, scheme), lesions)
 
 
 @dataclass(frozen=True)

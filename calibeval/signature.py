@@ -30,7 +30,10 @@ class Part(NamedTuple):
 
 
 _DISTANCES = ("HD95", "HD", "ASSD", "NSD")
-_MASKS = ("DSC", "IoU", "precision", "recall", "VD", "RVD", *_DISTANCES)
+_LESIONS = (
+    "lesion_DSC", "lesion_F1", "lesion_recall", "lesion_precision", "lesion_FP", "PQ", "SQ", "RQ", "CC_DSC",
+)  # fmt: skip
+_MASKS = ("DSC", "IoU", "precision", "recall", "VD", "RVD", *_DISTANCES, *_LESIONS)
 _CLASSWISE = ("ACE", "MCE", "gap")  # of the top label as ECE, of each class as CECE
 
 PARTS: dict[str, Part] = {
@@ -45,6 +48,7 @@ PARTS: dict[str, Part] = {
     "bECE": Part("boundary width of bECE", ("bECE",)),
     "NLL": Part("clipping of NLL", ("NLL",)),
     "gap": Part("voxels of gap", ("gap",), default="as-ECE"),
+    "lesions": Part("matching, connectivity and minimal volume of lesions", _LESIONS, default="iou>0.5,26,0mm3"),
     "regions": Part("regions", of_data=True, default="none"),
     "ignore": Part("ignored label", of_data=True, default="none"),
     "view": Part("field of view", of_data=True, default="none"),

@@ -117,7 +117,7 @@ def render_table(rows: Iterable[Row], *, signature: str, command: str = "") -> s
     text.write(",".join((*COLUMNS, *(EXTRAS[i - len(COLUMNS)] for i in extras), _ABOUT)) + "\n")
     for row in rows:
         fields = (*row[: len(COLUMNS)], *(row[i] for i in extras), *(last or [""]))
-        text.write(",".join(map(_field, fields)) + "\n")
+        text.write(",".join(map(field, fields)) + "\n")
         last = []
     return text.getvalue()
 
@@ -167,8 +167,8 @@ def _used(value: str | float) -> bool:
     return value != "" if isinstance(value, str) else not math.isnan(value)
 
 
-def _field(value: str | float) -> str:
-    """Render one CSV field; '#' is quoted too, since some readers take a bare one for a comment."""
+def field(value: str | float) -> str:
+    """Render one CSV field, NaN as an empty one; some readers take a bare '#' for a comment, so that it is quoted."""
     if not isinstance(value, str):
         return "" if math.isnan(value) else repr(float(value))
     text = escape.cell(" ".join(value.split()))

@@ -24,6 +24,7 @@ FLOORS = (
     ("confidence", "subgroups"),
     ("io", "summary", "foreign", "exports"),
     ("bins",),
+    ("lesion_table",),
     ("table", "ranges"),
     ("metrics", "phantom"),
     ("case_table",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from calibeval.metrics.registry import (
     CAUTIONS,
     DEFAULT,
+    LESIONS,
     METRICS,
     PAPER,
     Better,
@@ -24,6 +25,7 @@ from calibeval.metrics.registry import (
 __all__ = [
     "CAUTIONS",
     "DEFAULT",
+    "LESIONS",
     "METRICS",
     "PAPER",
     "Better",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Needs = Literal["masks", "surfaces", "probabilities"]
+Needs = Literal["masks", "surfaces", "lesions", "probabilities"]
 Better = Literal["higher", "lower", "zero"]
 Function = TypeVar("Function")
 Numbers = TypeVar("Numbers", float, "NDArray[np.float64]")
@@ -35,7 +35,8 @@ class Metric(NamedTuple):
         low: smallest possible value.
         high: largest possible value.
         better: `higher`, `lower`, or `zero` when the best value is 0 and both signs are worse.
-        needs: what it is computed from: `masks` (overlap), `surfaces` (distances) or `probabilities`.
+        needs: what it is computed from: `masks` (overlap), `surfaces` (distances), `lesions` (components; the extra of
+            that name) or `probabilities`.
         rows: classes for which a case has a row: `class` (each class by name), `mean`, `all`.
         pooled: whether a number over the pooled data set exists.
         formula: in plain text; the documentation's page on metrics has the symbols.
@@ -75,8 +76,8 @@ class Metric(NamedTuple):
 
     @property
     def follows_empty_rule(self) -> bool:
-        """Whether an empty rule may give it a value; a difference of volumes has its own or none."""
-        return self.of_masks and self.better != "zero"
+        """Whether an empty rule may give it a value; a difference of volumes has its own or none, a count always."""
+        return self.of_masks and self.better != "zero" and self.undefined != _NEVER
 
     @property
     def is_distance(self) -> bool:
@@ -118,6 +119,7 @@ _ANY_EMPTY = "any mask empty"
 _NO_PREDICTION = "prediction empty"
 _NO_REFERENCE = "reference empty"
 _NO_VOXEL = "no voxel in the domain"
+_NEVER = "never"
 _DICE = "10.2307/1932409"
 _HAUSDORFF = "10.1109/34.232073"
 _ASSD = "10.1109/TMI.2009.2013851"
@@ -127,6 +129,8 @@ _MCE = "10.1609/aaai.v29i1.9602"
 _ACE = "arXiv:2403.06759"
 _CECE = "arXiv:1910.12656"
 _BRIER = "10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"
+_PQ = "arXiv:1801.00868"
+_LESIONS = "arXiv:2305.08992"
 _PAPER = "We Care Each Pixel: Calibrating on Medical Segmentation Model"
 _BY_OUTCOME = "{names}: over reference-foreground voxels, which the outcome selects, a calibrated model does not get 0."
 
@@ -165,6 +169,27 @@ _ROWS = (
            siblings=("HD95", "HD")),
     Metric("NSD", "normalised surface distance", "", 0, 1, "higher", "surfaces", _MASKS, False,
            "part of both surfaces within the tolerance of the other", _NSD, _BOTH_EMPTY),
+    Metric("lesion_DSC", "lesion-wise Dice", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "mean of DSC over lesions, 0 for a missed one and for a false positive", _LESIONS, _BOTH_EMPTY,
+           siblings=("lesion_F1", "PQ")),
+    Metric("lesion_F1", "F1 of lesions", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "2 TP / (2 TP + FP + FN), of lesions", _LESIONS, _BOTH_EMPTY,
+           siblings=("lesion_DSC", "PQ")),
+    Metric("lesion_recall", "recall of lesions", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "TP / (TP + FN), of lesions", _LESIONS, _NO_REFERENCE),
+    Metric("lesion_precision", "precision of lesions", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "TP / (TP + FP), of lesions", _LESIONS, _NO_PREDICTION),
+    Metric("lesion_FP", "false-positive lesions", "", 0, _INF, "lower", "lesions", _MASKS, False,
+           "predicted lesions that find nothing", _LESIONS, _NEVER),
+    Metric("PQ", "panoptic quality", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "sum of the IoU of found lesions / (TP + FP/2 + FN/2)", _PQ, _BOTH_EMPTY,
+           siblings=("lesion_DSC", "lesion_F1")),
+    Metric("SQ", "segmentation quality", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "mean IoU of found lesions; 0 where none was", _PQ, _BOTH_EMPTY),
+    Metric("RQ", "recognition quality", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "TP / (TP + FP/2 + FN/2), of lesions", _PQ, _BOTH_EMPTY),
+    Metric("CC_DSC", "Dice by connected component", "", 0, 1, "higher", "lesions", _MASKS, False,
+           "mean of DSC within the Voronoi cells of the reference's lesions", "arXiv:2410.18684", _NO_REFERENCE),
     Metric("ECE", "expected calibration error", "", 0, 1, "lower", "probabilities", ("all",), True,
            "sum_b n_b/N |acc_b - conf_b|, top label", _GUO, _NO_VOXEL,
            siblings=("ACE", "MCE", "bECE"), zero_if_calibrated="ECE", caution=_BY_OUTCOME),
@@ -209,7 +234,13 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
 CAUTIONS = {metric.name: metric.caution.format(names=metric.name) for metric in _ROWS if metric.caution}
 PAPER = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
 DEFAULT = (*PAPER, "gap", "Brier", "NLL")  # and what is 0 for a calibrated model, or best for the true probabilities
-_SETS = {"default": DEFAULT, "paper": PAPER, "all": tuple(METRICS)}
+LESIONS = tuple(name for name, metric in METRICS.items() if metric.needs == "lesions")
+_SETS = {
+    "default": DEFAULT,
+    "paper": PAPER,
+    "all": tuple(name for name in METRICS if name not in LESIONS),  # what the core installation computes
+    "lesions": LESIONS,
+}
 
 
 def badness(values: Numbers, better: Better) -> Numbers:
@@ -251,7 +282,9 @@ def cautions(names: Iterable[str], signature: str) -> list[str]:
 
 
 def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Read `default`, `paper`, `all` and metric names (any case), parted by commas or as a list, in registry order.
+    """Read names of sets and metrics (any case), parted by commas or as a list; give them in the registry's order.
+
+    The sets are `default`, `paper`, `all` (all but those of lesions) and `lesions`.
 
     Raises:
         UsageError: an unknown name.
@@ -265,7 +298,7 @@ def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
         elif word.lower() in by_lower:
             chosen.add(by_lower[word.lower()])
         else:
-            raise UsageError(f"Unknown metric {word!r}. Known: default, paper, all, {', '.join(METRICS)}.")
+            raise UsageError(f"Unknown metric {word!r}. Known: {', '.join((*_SETS, *METRICS))}.")
     if not chosen:
-        raise UsageError(f"No metric chosen. Known: default, paper, all, {', '.join(METRICS)}.")
+        raise UsageError(f"No metric chosen. Known: {', '.join((*_SETS, *METRICS))}.")
     return tuple(name for name in METRICS if name in chosen)

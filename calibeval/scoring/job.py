@@ -24,11 +24,13 @@ from calibeval.io.gzipped import use_cores
 from calibeval.io.layout import squeezed
 from calibeval.io.layouts import list_files
 from calibeval.io.pairing import CasePaths
+from calibeval.lesion_table import LesionRow, lesions_path, write_lesions
 from calibeval.machine import available_cores, available_memory
-from calibeval.metrics import METRICS
+from calibeval.metrics import LESIONS, METRICS
 from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.metrics.statistics import Statistics
 from calibeval.scoring.annotated import annotated_rows, annotation_note
+from calibeval.scoring.lesions import lesion_rows
 from calibeval.scoring.plan import ScoreJob, settle_job
 from calibeval.scoring.readout import read_case
 from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
@@ -55,6 +57,7 @@ class MethodScore:
         errors: case id to the reason why it failed or is missing.
         class_names: background first.
         signature: of the numbers.
+        lesions: of all cases, where some metric is of lesions; else None.
     """
 
     method: str
@@ -64,6 +67,7 @@ class MethodScore:
     errors: dict[str, str]
     class_names: tuple[str, ...]
     signature: Signature
+    lesions: tuple[LesionRow, ...] | None = None
 
     @property
     def scored(self) -> bool:
@@ -168,9 +172,11 @@ def _score_task(task: _Task) -> CaseScore:
         check_memory(paths.prediction[0], _LEAST * case.reference.size)
         readout = read_case(case, job.protocol, job.metrics, threads)
         rows = case_rows(case, readout, job.protocol, job.metrics, threads)
+        found = tuple(lesion_rows(case, readout, job.protocol))
         partly = job.annotated.get(paths.case)
         if partly is not None:
             rows, readout = annotated_rows(rows, partly), replace(readout, bins={})
+            found = tuple(row for row in found if row.class_name in partly)
         if make_key(_files(paths), ()) != before:
             raise InputError(paths.prediction[0], "it or its label changed while they were read.", "Score them again.")
     except CalibevalError as error:
@@ -181,7 +187,7 @@ def _score_task(task: _Task) -> CaseScore:
         return _failed(paths, job, describe(error))
     notes = [*case.notes, *readout.notes, *_left_out(case.source is None, job.metrics), *_not_computed(rows)]
     notes += annotation_note(job.annotated, paths.case)
-    return CaseScore(tuple(rows), readout.bins, tuple(notes))
+    return CaseScore(tuple(rows), readout.bins, tuple(notes), lesions=found)
 
 
 def _died(task: _Task) -> CaseScore:
@@ -247,6 +253,7 @@ def collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodS
         {case: score.error for case, score in scores.items() if score.error},
         job.scheme.names,
         job.signature,
+        tuple(row for score in scores.values() for row in score.lesions) if set(job.metrics) & set(LESIONS) else None,
     )
 
 
@@ -262,9 +269,9 @@ def _complain(case: str, score: CaseScore, job: ScoreJob) -> CaseScore:
     return score._replace(rows=(*score.rows, *rows), error=f"{reason}. If it holds some too: --input probabilities.")
 
 
-def side_files(path: Path) -> tuple[Path, Path]:
-    """All files of a table: itself and its statistics."""
-    return path, bins_path(path)
+def side_files(path: Path) -> tuple[Path, ...]:
+    """All files of a table: itself, its statistics and its lesions."""
+    return path, bins_path(path), lesions_path(path)
 
 
 def write_method(path: Path, score: MethodScore, job: ScoreJob) -> None:
@@ -273,6 +280,10 @@ def write_method(path: Path, score: MethodScore, job: ScoreJob) -> None:
     if job.shard is not None:
         header |= {"shard": "{}/{}".format(*job.shard), "method": score.method}
     write_bins(bins_path(path), score.bins, job.protocol, **header)
+    if score.lesions is None:  # those of an earlier run would be taken for this one's
+        lesions_path(path).unlink(missing_ok=True)
+    else:
+        write_lesions(lesions_path(path), score.lesions)
     write_table(path, score.rows, signature=score.signature, command=job.command)
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from calibeval.bins import BinTable, bins_path, read_bins
 from calibeval.errors import TableError
 from calibeval.io.classes import ClassScheme
+from calibeval.lesion_table import LesionRow, lesions_path, read_lesions, without_lesion_tables
 from calibeval.metrics import select_metrics
 from calibeval.scoring.job import MethodScore, collect
 from calibeval.scoring.options import options_of_command, options_of_table
@@ -32,6 +33,7 @@ class Part(NamedTuple):
     header: Header
     rows: tuple[Row, ...]
     bins: BinTable
+    lesions: tuple[LesionRow, ...] = ()
 
 
 def merge_parts(paths: Iterable[Path]) -> list[tuple[MethodScore, ScoreJob]]:
@@ -40,7 +42,7 @@ def merge_parts(paths: Iterable[Path]) -> list[tuple[MethodScore, ScoreJob]]:
     Raises:
         TableError: no shard, one that is missing or there twice, a case in two of them, or shards of different runs.
     """
-    parts = sorted((_read_part(path) for path in paths), key=lambda part: part.bins.method)
+    parts = sorted((_read_part(path) for path in without_lesion_tables(paths)), key=lambda part: part.bins.method)
     return [_merge(method, list(group)) for method, group in groupby(parts, key=lambda part: part.bins.method)]
 
 
@@ -49,7 +51,9 @@ def _read_part(path: Path) -> Part:
     if not bins.shard:
         raise TableError(f"{path}: is no part of a table. Expected tables of `calibeval score --shard i/n`.")
     header, frame = read_table(path)
-    return Part(path, header, tuple(Row(*row) for row in frame.itertuples(index=False)), bins)
+    beside = lesions_path(path)
+    lesions = tuple(read_lesions(beside)) if beside.is_file() else ()
+    return Part(path, header, tuple(Row(*row) for row in frame.itertuples(index=False)), bins, lesions)
 
 
 def _merge(method: str, parts: Sequence[Part]) -> tuple[MethodScore, ScoreJob]:
@@ -75,7 +79,13 @@ def _merge(method: str, parts: Sequence[Part]) -> tuple[MethodScore, ScoreJob]:
         dataset=first.rows[0].dataset,
         command=first.header.command,
     )
-    scores = {case: CaseScore(rows, statistics.get(case, {})) for case, rows in _by_case(filled).items()}
+    lesions: dict[str, list[LesionRow]] = {}
+    for row in (row for part in filled for row in part.lesions):
+        lesions.setdefault(row.case, []).append(row)
+    scores = {
+        case: CaseScore(rows, statistics.get(case, {}), lesions=tuple(lesions.get(case, ())))
+        for case, rows in _by_case(filled).items()
+    }
     return replace(collect(job, method, scores), signature=first.header.signature), job
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from calibeval.errors import UsageError
 from calibeval.io.read_options import InputKind, ReadOptions, check_axes
-from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol, make_protocol
+from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, MATCHINGS, PROTOCOLS, Protocol, make_protocol
 from calibeval.wording import MISSING_RULES, missing_rule
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class ScoreOptions:
         default="paper", metadata=_about(NUMBERS, str, "Named set of choices.", choices=PROTOCOLS)
     )
     metrics: str | Sequence[str] = field(
-        default="default", metadata=_about(NUMBERS, str, "default, paper (DSC, HD95, ECE, CECE, pECE), all, or names.")
+        default="default",
+        metadata=_about(NUMBERS, str, "default, paper (DSC, HD95, ECE, CECE, pECE), all, lesions, or names."),
     )
     bins: int | None = field(default=None, metadata=_about(NUMBERS, int, "Bins of ECE, CECE and pECE alike."))
     fp_weight: float | None = field(default=None, metadata=_about(NUMBERS, float, "Weight of false positives in pECE."))
@@ -86,6 +87,16 @@ class ScoreOptions:
     )
     boundary_mm: float | None = field(
         default=None, metadata=_about(NUMBERS, float, "Width of the boundary for bECE in mm.", "boundary")
+    )
+    matching: str | None = field(
+        default=None,
+        metadata=_about(NUMBERS, str, f"What finds a lesion: {', '.join(MATCHINGS)}.", metavar="NAME"),
+    )
+    connectivity: int | None = field(
+        default=None, metadata=_about(NUMBERS, int, "Neighbours that join voxels to a lesion: 6, 18 or 26.")
+    )
+    min_lesion_mm3: float | None = field(
+        default=None, metadata=_about(NUMBERS, float, "Lesions of smaller volume count nowhere, in mm^3.", "min-lesion")
     )
     missing: str = field(
         default="error",
@@ -177,6 +188,9 @@ class ScoreOptions:
             empty=self.empty,
             nsd_tolerance_mm=self.nsd_tolerance_mm,
             boundary_mm=self.boundary_mm,
+            matching=self.matching,
+            connectivity=self.connectivity,
+            min_lesion_mm3=self.min_lesion_mm3,
         )
 
     @property

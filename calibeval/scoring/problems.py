@@ -7,15 +7,16 @@ its complement (named after the region).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.io.cases import Case
-from calibeval.metrics import asked
+from calibeval.metrics import LESIONS, asked
 from calibeval.metrics.accumulate import Accumulator
 from calibeval.metrics.boundary import near_boundary
+from calibeval.metrics.lesions import LesionMatch
 from calibeval.metrics.statistics import IGNORED, Statistics, compare_labels
 from calibeval.planes import CHUNK, PlaneChunk, PlaneSource
 from calibeval.protocol import Protocol
@@ -23,6 +24,7 @@ from calibeval.protocol import Protocol
 Labels = NDArray[np.uint8]
 Masks = dict[str, tuple[Labels, Labels]]
 WHOLE = ""
+FOREGROUND = "foreground"  # name of the mask that unites all foreground classes
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Readout:
         decoded: label map that the planes stand for: their argmax, or the regions written one over the other; None
             where there are no planes, or regions without an order.
         notes: for people.
+        lesions: of each mask by name, matched; only where they are asked for.
+        confidence: of each problem, the probability of what was predicted at a voxel of the foreground; only where
+            lesions are asked for.
     """
 
     masks: Masks
@@ -43,6 +48,8 @@ class Readout:
     spacing_mm: tuple[float, ...] | None
     decoded: Labels | None = None
     notes: tuple[str, ...] = ()
+    lesions: dict[str, LesionMatch] = field(default_factory=dict)
+    confidence: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def read_masks(case: Case, predicted: Labels, protocol: Protocol) -> Readout:
@@ -97,6 +104,10 @@ def _compare(masks: Masks, case: Case, protocol: Protocol) -> dict[str, Statisti
 
 def _read_whole(case: Case, source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int) -> Readout:
     """All classes as one problem."""
+    confidence = {}
+    if set(metrics) & set(LESIONS):
+        source, largest = source.keeping_largest()
+        confidence = {WHOLE: largest.reshape(source.shape)}
     accumulator = _accumulator(
         case.reference, source, classes=len(case.scheme.names), case=case, protocol=protocol, metrics=metrics
     )
@@ -107,7 +118,8 @@ def _read_whole(case: Case, source: PlaneSource, protocol: Protocol, metrics: tu
             accumulator.add(chunk)
         statistics = accumulator.finish()
     predicted = accumulator.predicted.reshape(source.shape)
-    return Readout({WHOLE: (case.reference, predicted)}, {WHOLE: statistics}, case.spacing_mm, predicted)
+    masks = {WHOLE: (case.reference, predicted)}
+    return Readout(masks, {WHOLE: statistics}, case.spacing_mm, predicted, confidence=confidence)
 
 
 def _accumulator(
@@ -136,16 +148,27 @@ def _read_regions(case: Case, source: PlaneSource, protocol: Protocol, metrics: 
         _accumulator(labels, wide, classes=2, case=case, protocol=protocol, metrics=metrics)
         for labels in references.values()
     ]
+    confidence = {}
+    if set(metrics) & set(LESIONS):
+        confidence = {name: np.zeros(source.shape, np.float32) for name in references}
+    kept = [each.ravel() for each in confidence.values()]
+
+    def add(index: int, start: int, values: NDArray[np.float64]) -> None:
+        accumulators[index].add(PlaneChunk(0, start, 1 - values))
+        accumulators[index].add(PlaneChunk(1, start, values))
+        if kept:
+            kept[index][start : start + values.size] = values
+
     if case.sigmoid:
         for chunk in source.chunks():
-            _add_region(accumulators[chunk.class_index], chunk.start, chunk.values.astype(np.float64))
+            add(chunk.class_index, chunk.start, chunk.values.astype(np.float64))
         bins = {name: part.finish() for name, part in zip(references, accumulators, strict=True)}
         predicted = [accumulator.predicted.reshape(source.shape) for accumulator in accumulators]
         masks = dict(zip(references, zip(references.values(), predicted, strict=True), strict=True))
-        return Readout(masks, bins, case.spacing_mm, _decode_regions(case, predicted))
+        return Readout(masks, bins, case.spacing_mm, _decode_regions(case, predicted), confidence=confidence)
     whole = Accumulator(case.reference.ravel(), source.classes, protocol, source.dtype, sum_tolerance=source.tolerance)
     for index, start, values in _region_sums(source, whole, tuple(case.scheme.regions.values())):
-        _add_region(accumulators[index], start, values)
+        add(index, start, values)
     whole.finish()
     labels = whole.predicted.reshape(source.shape)
     compared = read_masks(case, labels, protocol)  # the argmax decides the masks, as for label maps
@@ -153,7 +176,7 @@ def _read_regions(case: Case, source: PlaneSource, protocol: Protocol, metrics: 
         name: replace(part.finish(), confusion=compared.bins[name].confusion)
         for name, part in zip(references, accumulators, strict=True)
     }
-    return Readout(compared.masks, bins, case.spacing_mm, labels)
+    return Readout(compared.masks, bins, case.spacing_mm, labels, confidence=confidence)
 
 
 def _decode_regions(case: Case, predicted: list[Labels]) -> Labels | None:
@@ -163,11 +186,6 @@ def _decode_regions(case: Case, predicted: list[Labels]) -> Labels | None:
     for mask, label in zip(predicted, case.scheme.region_order, strict=True):
         decoded[mask == 1] = label
     return decoded
-
-
-def _add_region(accumulator: Accumulator, start: int, values: NDArray[np.float64]) -> None:
-    accumulator.add(PlaneChunk(0, start, 1 - values))
-    accumulator.add(PlaneChunk(1, start, values))
 
 
 def _region_sums(

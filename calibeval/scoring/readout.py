@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from calibeval.errors import InputError, ProbabilityError
 from calibeval.io.cases import Case
 from calibeval.io.orientation import AGREEMENT, Turn, agreement, find_turns
+from calibeval.metrics import LESIONS
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
 from calibeval.protocol import Protocol
+from calibeval.scoring.lesions import match_masks
 from calibeval.scoring.problems import Readout, read_masks, read_planes
 
 Labels = NDArray[np.uint8]
@@ -49,6 +51,8 @@ def read_case(case: Case, protocol: Protocol, metrics: tuple[str, ...], threads:
         readout = read_masks(case, case.predicted, protocol)
     else:
         raise InputError(case.origin, "has neither probabilities nor a label map.")
+    if set(metrics) & set(LESIONS):
+        readout = replace(readout, lesions=match_masks(case, readout, protocol))
     return replace(readout, notes=(*readout.notes, *_oddities(case, readout)))
 
 

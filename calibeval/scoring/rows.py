@@ -22,13 +22,12 @@ from calibeval.metrics.empty import apply_rule
 from calibeval.metrics.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
 from calibeval.metrics.statistics import IGNORED, Statistics
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
-from calibeval.scoring.problems import WHOLE, Readout
+from calibeval.scoring.problems import FOREGROUND, WHOLE, Readout
 from calibeval.table import ALL, MEAN, NOT_COMPUTED, POOLED, Row
 
 if TYPE_CHECKING:
     from calibeval.metrics.surface import SurfaceDistances
 
-FOREGROUND = "foreground"  # name of the mask that unites all foreground classes
 _NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
 _NO_VOLUME = "no volume: the image is flat, or its spacing unknown (then give --spacing)"
 _NO_VOXEL = "no voxel in the domain"
@@ -53,6 +52,7 @@ def case_rows(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[s
     values |= _overlap_values(overlaps, protocol, metrics)
     if "surfaces" in needs:
         values |= _surface_values(overlaps, readout, protocol, metrics, diagonal=diagonal, threads=threads)
+    values |= _lesion_values(readout, protocol, metrics)
     calibrations = calibration_values(readout.bins, protocol, metrics) if case.source is not None else {}
     rows: list[Row] = []
     for name in metrics:
@@ -185,6 +185,26 @@ def _surface_values(
             found = SURFACE_FUNCTIONS[name](distances[mask], protocol)
             value = apply_rule(protocol.empty, name, counts.status, found, diagonal)
             values[name].append(MaskValue(mask, value, counts.status, diagonal=wanted))
+    return values
+
+
+def _lesion_values(readout: Readout, protocol: Protocol, metrics: Iterable[str]) -> dict[str, list[MaskValue]]:
+    lesions = readout.lesions
+    if not lesions:
+        return {}
+    from calibeval.metrics.lesions import LESION_FUNCTIONS
+
+    some = next(iter(lesions.values()))
+    spacing = readout.spacing_mm or (1.0,) * some.reference.numbers.ndim
+    values: dict[str, list[MaskValue]] = {}
+    for name in (name for name in metrics if name in LESION_FUNCTIONS):
+        found = {mask: LESION_FUNCTIONS[name](match, spacing) for mask, match in lesions.items()}
+        values[name] = [
+            MaskValue(
+                mask, apply_rule(protocol.empty, name, lesions[mask].status, value, math.nan), lesions[mask].status
+            )
+            for mask, value in found.items()
+        ]
     return values
 
 

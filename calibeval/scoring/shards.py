@@ -18,6 +18,7 @@ import numpy as np
 from calibeval._version import __version__
 from calibeval.bins import flatten, unflatten
 from calibeval.files import atomic_path
+from calibeval.lesion_table import LesionRow
 from calibeval.metrics.statistics import Statistics
 from calibeval.table import Row
 
@@ -30,12 +31,14 @@ class CaseScore(NamedTuple):
         bins: statistics of each problem by name; empty when the case failed.
         notes: how files were taken, for people.
         error: why the case failed; empty when it did not.
+        lesions: one row each, where some metric is of lesions.
     """
 
     rows: tuple[Row, ...]
     bins: dict[str, Statistics]
     notes: tuple[str, ...] = ()
     error: str = ""
+    lesions: tuple[LesionRow, ...] = ()
 
 
 def make_key(files: list[Path], choices: Any) -> str:
@@ -60,6 +63,7 @@ class ShardStore:
             "key": key,
             "rows": json.dumps([list(row) for row in score.rows]),
             "notes": json.dumps(score.notes),
+            "lesions": json.dumps([list(row) for row in score.lesions]),
             "problems": json.dumps(list(score.bins)),
         }
         for index, statistics in enumerate(score.bins.values()):
@@ -96,4 +100,5 @@ def _read(arrays: dict[str, Any]) -> CaseScore:
         part = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         bins[name] = unflatten(part)
     rows = tuple(Row(*row) for row in json.loads(str(arrays["rows"])))
-    return CaseScore(rows, bins, tuple(json.loads(str(arrays["notes"]))))
+    lesions = tuple(LesionRow(*row) for row in json.loads(str(arrays["lesions"])))
+    return CaseScore(rows, bins, tuple(json.loads(str(arrays["notes"]))), lesions=lesions)

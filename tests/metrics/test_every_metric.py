@@ -10,19 +10,31 @@ import numpy as np
 import pytest
 
 from calibeval import make_protocol, score_case
-from calibeval.metrics import METRICS
+from calibeval.metrics import LESIONS, METRICS, select_metrics
 from calibeval.metrics.registry import join
 from calibeval.protocol import PROTOCOLS
 from tests.oracles.metrics import FORMULAS, Scene
 
 SPACING = (3.0, 1.5, 1.25)
-SYMMETRIC = {"DSC", "IoU", "HD95", "HD", "ASSD", "NSD"}  # reference and prediction may change places
-DIRECTED = {"precision", "recall", "VD", "RVD"}
+SYMMETRIC = {
+    "DSC",
+    "IoU",
+    "HD95",
+    "HD",
+    "ASSD",
+    "NSD",
+    "lesion_DSC",
+    "lesion_F1",
+    "PQ",
+    "SQ",
+    "RQ",
+}  # reference and prediction may change places
+DIRECTED = {"precision", "recall", "VD", "RVD", "lesion_precision", "lesion_recall", "lesion_FP", "CC_DSC"}
 WHERE_DOES_NOT_MATTER = {"DSC", "IoU", "precision", "recall", "VD", "RVD"} | {
     "ECE", "CECE", "pECE", "ACE", "MCE", "gap", "Brier", "NLL", "aECE", "smECE", "MCB"
 }  # fmt: skip
-SPATIAL = {"HD95", "HD", "ASSD", "NSD", "bECE"}
-SIZE_DOES_NOT_MATTER = WHERE_DOES_NOT_MATTER - {"VD"}
+SPATIAL = {"HD95", "HD", "ASSD", "NSD", "bECE", *LESIONS}
+SIZE_DOES_NOT_MATTER = {*WHERE_DOES_NOT_MATTER, *LESIONS} - {"VD"}
 GROWS_WITH_SPACING = {"VD": 3, "HD95": 1, "HD": 1, "ASSD": 1}  # power of the length
 HAS_A_TOLERANCE = {"NSD", "bECE"}  # in mm, so that no power holds
 
@@ -41,7 +53,7 @@ def scene(seed=0, classes=3, shape=(4, 6, 5)):
     return p, labels.astype(np.uint8)
 
 
-def score(p, y, *, metrics="all", spacing=SPACING, **choices):
+def score(p, y, *, metrics="all,lesions", spacing=SPACING, **choices):
     protocol = choices.pop("protocol", "paper")
     rows = score_case(p, y, metrics=metrics, spacing_mm=spacing, protocol=protocol, **choices).rows
     return {(row.metric, row.class_name): row.value for row in rows}
@@ -120,7 +132,7 @@ def test_names_of_classes_do_not_matter():
 
 
 def test_reference_and_prediction_may_change_places_where_that_is_said():
-    p, y = scene()
+    p, y = scene(1, 5, (4, 12, 12))
     guess = p.argmax(axis=0).astype(np.uint8)
     one, two = (score(None, a, predicted=b) for a, b in ((y, guess), (guess, y)))
     for key in (key for key in one if key[1] == "mean"):
@@ -128,10 +140,10 @@ def test_reference_and_prediction_may_change_places_where_that_is_said():
 
 
 def test_where_a_voxel_lies_matters_only_where_that_is_said():
-    p, y = scene()
+    p, y = scene(1, 5, (4, 12, 12))
     order = np.random.default_rng(1).permutation(y.size)
     found = score(p, y)
-    mixed = score(p.reshape(3, -1)[:, order].reshape(p.shape), y.ravel()[order].reshape(y.shape))
+    mixed = score(p.reshape(5, -1)[:, order].reshape(p.shape), y.ravel()[order].reshape(y.shape))
     for key in (key for key in found if key[1] in ("mean", "all")):
         assert (mixed[key] == pytest.approx(found[key], rel=1e-9)) == (key[0] in WHERE_DOES_NOT_MATTER), key
 
@@ -153,7 +165,8 @@ def calibrated_case():
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_calibrated_model_gets_0_where_that_is_said(name):
     signature = PROTOCOLS[name].signature
-    found = score(*calibrated_case(), protocol=name, spacing=(3, 3, 3))
-    for metric, known in METRICS.items():
+    found = score(*calibrated_case(), protocol=name, spacing=(3, 3, 3), metrics="all")
+    assert not any(METRICS[metric].is_zero_if_calibrated(signature) for metric in LESIONS)  # of masks alone
+    for metric, known in ((metric, METRICS[metric]) for metric in select_metrics("all")):
         value = abs(found[metric, "mean" if known.of_masks else "all"])
         assert (value < 0.02) == known.is_zero_if_calibrated(signature), (metric, value)

@@ -12,8 +12,9 @@ from itertools import product
 
 import numpy as np
 
+from calibeval.metrics import METRICS
 from tests.oracles import calibration as plain
-from tests.oracles import surface
+from tests.oracles import lesions, surface
 
 
 class Scene:
@@ -137,6 +138,10 @@ def hd95(protocol):
     return metric
 
 
+def of_lesions(name):
+    return lambda s: s.masks(lambda r, m: lesions.numbers(r, m, s.spacing, s.protocol)[name])
+
+
 def millilitres(scene):
     return scene.masks(lambda r, m: (int(m.sum()) - int(r.sum())) * math.prod(scene.spacing) / 1000)
 
@@ -226,6 +231,7 @@ FORMULAS = {
     "HD": lambda s: s.distances(lambda a, b: max(a.max(), b.max())),
     "ASSD": lambda s: s.distances(lambda a, b: np.concatenate([a, b]).mean()),
     "NSD": lambda s: s.distances(lambda a, b: (np.concatenate([a, b]) <= s.protocol.nsd_tolerance_mm).mean()),
+    **{name: of_lesions(name) for name in METRICS if METRICS[name].needs == "lesions"},
     "ECE": lambda s: {"all": s.over_top(ece)},
     "CECE": cece,
     "pECE": pece,
