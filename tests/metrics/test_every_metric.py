@@ -132,7 +132,7 @@ def test_names_of_classes_do_not_matter():
 
 
 def test_reference_and_prediction_may_change_places_where_that_is_said():
-    p, y = scene(1, 5, (4, 12, 12))
+    p, y = scene(2, 3, (4, 14, 14))
     guess = p.argmax(axis=0).astype(np.uint8)
     one, two = (score(None, a, predicted=b) for a, b in ((y, guess), (guess, y)))
     for key in (key for key in one if key[1] == "mean"):
@@ -140,10 +140,10 @@ def test_reference_and_prediction_may_change_places_where_that_is_said():
 
 
 def test_where_a_voxel_lies_matters_only_where_that_is_said():
-    p, y = scene(1, 5, (4, 12, 12))
+    p, y = scene(2, 3, (4, 14, 14))
     order = np.random.default_rng(1).permutation(y.size)
     found = score(p, y)
-    mixed = score(p.reshape(5, -1)[:, order].reshape(p.shape), y.ravel()[order].reshape(y.shape))
+    mixed = score(p.reshape(3, -1)[:, order].reshape(p.shape), y.ravel()[order].reshape(y.shape))
     for key in (key for key in found if key[1] in ("mean", "all")):
         assert (mixed[key] == pytest.approx(found[key], rel=1e-9)) == (key[0] in WHERE_DOES_NOT_MATTER), key
 
