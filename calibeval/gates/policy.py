@@ -48,7 +48,7 @@ COUNTS: dict[str, tuple[str, ...]] = {
     "n_both_empty": ("both_empty",),
 }
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
-_METRIC = r"(?P<metric>[A-Za-z][A-Za-z0-9]*)\s*(?:\[(?P<class>.+)\])?"
+_METRIC = r"(?P<metric>[A-Za-z][A-Za-z0-9_]*)\s*(?:\[(?P<class>.+)\])?"
 _GATE = re.compile(
     rf"(?P<aggregate>[A-Za-z][\w.]*)\s*(?:\(\s*(?P<bar>\|?)\s*{_METRIC}\s*(?P=bar)\s*\))?"
     r"\s*(?P<comparison><=|>=|==|<|>)\s*(?P<bound>\S+)"

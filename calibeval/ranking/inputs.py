@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from calibeval.delimited import read_sheet
 from calibeval.errors import TableError, UsageError
 from calibeval.foreign import find_form, read_scores
+from calibeval.lesion_table import without_lesion_tables
 from calibeval.ranking.wide import PrintedRanks, first_twice, read_wide_files
 from calibeval.signature import Signature
 from calibeval.table import COLUMNS, POOLED, Header
@@ -76,6 +77,7 @@ def read_inputs(paths: Sequence[Path], progress: Callable[[int, int], None] | No
         UsageError: no file, or score tables and wide CSVs together.
         TableError: a file that is neither, unequal signatures, or one number given twice.
     """
+    paths = without_lesion_tables(paths)
     if not paths:
         raise UsageError("Nothing to rank: name at least one score table or wide CSV.")
     twice = first_twice([path.resolve() for path in paths])
