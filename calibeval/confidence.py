@@ -85,6 +85,11 @@ def find_confidence(
     return found._replace(most=_most(by_class, sign), worst=_worst(of_gap, sign))
 
 
+def case_confidence(parts: Iterable[Statistics]) -> float:
+    """Mean probability of the most probable class of a case, over the voxels of `gap`; NaN without a voxel."""
+    return _says_and_right(parts)[0]
+
+
 def _says_and_right(parts: Iterable[Statistics]) -> tuple[float, float]:
     """Mean probability and share that is right, in the mean over regions; NaN where no voxel was selected."""
     known = [_means(part.selected) for part in parts if part.selected.count.any()]

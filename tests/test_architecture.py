@@ -21,7 +21,7 @@ FLOORS = (
     ("plots",),
     ("score",),
     ("scoring",),
-    ("confidence", "subgroups"),
+    ("confidence", "subgroups", "findings", "selective"),
     ("io", "summary", "foreign", "exports"),
     ("bins",),
     ("lesion_table",),

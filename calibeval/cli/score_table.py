@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calibeval.cli.console import make_console
+from calibeval.cli.lesion_lines import lesion_json, lesion_lines, selective_json
 from calibeval.confidence import find_confidence
 from calibeval.escape import finite
 from calibeval.metrics import PAPER, cautions
@@ -180,6 +181,8 @@ def _word_lines(scores: list[MethodScore], protocol: Protocol, width: int) -> It
         if confidence is not None:
             text = f"{confidence}; {_test_text(calibration_test(method.bins, protocol, method.groups))}"
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
+        for text in lesion_lines(method):
+            yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
 
 
 def _test_text(test: CalibrationTest) -> str:
@@ -238,6 +241,8 @@ def _method_json(method: MethodScore, table: Path, protocol: Protocol, by: By | 
         ],
         "calibration_test": calibration_test(method.bins, protocol, method.groups)._asdict(),
         "dCE": finite(debiased_error(method.bins, protocol, method.groups)),
+        "lesions": lesion_json(method),
+        "selective": selective_json(method),
         "confidence": confidence and finite(confidence._asdict()),
         "by": by and {"column": by.name, "subgroups": subgroups_json(summarise_by(method.rows, by.values))},
         "errors": method.errors,

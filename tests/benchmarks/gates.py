@@ -56,7 +56,7 @@ DISTRIBUTIONS: dict[str, Callable[[Random, int], Values]] = {
     "normal": lambda random, n: random.standard_normal(n),
     "heavy tails (t, 4 df)": lambda random, n: random.standard_t(4, n) / np.sqrt(2),
     "exponential": lambda random, n: random.exponential(1, n) - 1,
-    "lognormal": lambda random, n: (random.lognormal(0, 1, n) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e),
+    "lognormal": lambda random, n: (random.lognormal(0, 1, n) - np.exp(0.5)) / np.sqrt(np.expm1(1.0) * np.exp(1.0)),
     "10% catastrophic (+8 sd)": lambda random, n: (
         (random.standard_normal(n) + 8 * (random.random(n) < 0.1) - 0.8) / np.sqrt(1 + 64 * 0.09)
     ),

@@ -1,0 +1,81 @@
+"""What `calibeval score` says of lesions and of the order of cases, in words and for machines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from calibeval.confidence import case_confidence
+from calibeval.escape import finite
+from calibeval.findings import LesionConfidence, Stratum, froc, froc_score, lesion_confidence, strata
+from calibeval.selective import aurc
+from calibeval.table import MEAN, POOLED
+from calibeval.wording import count_of
+
+if TYPE_CHECKING:
+    from calibeval.scoring.job import MethodScore
+
+
+def lesion_lines(method: MethodScore) -> Iterator[str]:
+    """Sentences on a method's lesions; none where no metric is of lesions."""
+    if method.lesions is None:
+        return
+    wanted = [row for row in method.lesions if row.in_reference]
+    false = len(method.lesions) - len(wanted)
+    found = sum(row.matched for row in wanted)
+    share = f" ({found / len(wanted):.0%})" if wanted else ""
+    sizes = "; by volume " + ", ".join(map(_stratum, strata(wanted))) if strata(wanted) else ""
+    cases = count_of(len(_scored(method)), "case")
+    yield f"finds {found} of {count_of(len(wanted), 'lesion')}{share}, {false} false in {cases}{sizes}"
+    confidence = lesion_confidence(method.lesions, method.groups)
+    if confidence is not None:
+        yield _confidence(confidence)
+
+
+def _stratum(each: Stratum) -> str:
+    ends = [f"{volume / 1000:g}" for volume in (each.low, each.high)]
+    size = f"< {ends[1]}" if not each.low else f">= {ends[0]}" if math.isinf(each.high) else f"{ends[0]} to {ends[1]}"
+    return f"{size} mL {each.found} of {each.n}"
+
+
+def _confidence(found: LesionConfidence) -> str:
+    text = f"findings say {found.says:.1%}, are real in {found.real:.1%}"
+    ends = "" if math.isnan(found.low) else f"; the gap is {100 * found.low:.1f} to {found.high:.1%}"
+    return f"{text}{ends}" + ("" if found.p is None else f"; test p = {found.p:.2g}")
+
+
+def lesion_json(method: MethodScore) -> dict[str, Any] | None:
+    """Lesions of a method for machines, by stratum, with the FROC curve; None where no metric is of lesions."""
+    if method.lesions is None:
+        return None
+    cases = len(_scored(method))
+    thresholds, rates, found = froc(method.lesions, max(cases, 1))
+    confidence = lesion_confidence(method.lesions, method.groups)
+    return {
+        "n": sum(row.in_reference for row in method.lesions),
+        "found": sum(row.matched for row in method.lesions),
+        "false_positives": sum(not row.in_reference for row in method.lesions),
+        "strata": finite([each._asdict() for each in strata(method.lesions)]),
+        "froc": {
+            "threshold": thresholds.tolist(),
+            "false_positives_per_case": rates.tolist(),
+            "recall": finite(found.tolist()),
+            "score": finite(froc_score(method.lesions, max(cases, 1))),
+        },
+        "confidence": confidence and finite(confidence._asdict()),
+    }
+
+
+def selective_json(method: MethodScore) -> dict[str, Any] | None:
+    """Whether a case's mean confidence ranks cases by 1 - DSC; None without probabilities or DSC."""
+    says = {case: case_confidence(parts.values()) for case, parts in method.bins.items()}
+    dsc = {row.case: row.value for row in method.rows if (row.metric, row.class_name) == ("DSC", MEAN)}
+    cases = [case for case in says if case in dsc and case != POOLED and not math.isnan(says[case])]
+    if not cases:
+        return None
+    return dict(finite(aurc([says[case] for case in cases], [1 - dsc[case] for case in cases])._asdict()))
+
+
+def _scored(method: MethodScore) -> set[str]:
+    return {row.case for row in method.rows if row.status not in ("missing", "failed") and row.case != POOLED}
