@@ -125,6 +125,11 @@ class Protocol:
     min_lesion_mm3: float = 0.0
 
     @property
+    def smallest_mm3(self) -> float:
+        """Volume from which on a lesion counts."""
+        return max(self.min_lesion_mm3, 20.0 if self.matching == "brats26-mets" else 0.0)
+
+    @property
     def signature(self) -> Signature:
         """One line that names every choice, for example beside a score or in a table's header."""
         threshold = "" if self.cece_threshold is None else f",p>{self.cece_threshold:g}"

@@ -18,7 +18,7 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from calibeval.cli import app
 from calibeval.metrics import METRICS, Metric
-from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol
+from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, MATCHINGS, PROTOCOLS, Protocol
 from tests import ROOT
 from tests.lesions import METRICS as LESION_METRICS
 from tests.lesions import lesion_means
@@ -70,6 +70,13 @@ def _zero_if_calibrated(metric: Metric) -> str:
     """Protocols under which a calibrated model gets 0."""
     zero = [name for name, protocol in PROTOCOLS.items() if metric.is_zero_if_calibrated(protocol.signature)]
     return {0: "no", len(PROTOCOLS): "yes"}.get(len(zero), ", ".join(f"`{name}`" for name in zero))
+
+
+def matchings() -> str:
+    """The table of matchings of lesions."""
+    return _table(
+        ("`--matching`", "a lesion of the reference is found by"), ((f"`{k}`", v) for k, v in MATCHINGS.items())
+    )
 
 
 def losses() -> str:
@@ -237,6 +244,7 @@ def lesions() -> str:
 PARTS = {
     "metrics": metrics,
     "lesions": lesions,
+    "matchings": matchings,
     "losses": losses,
     "trainers": trainers,
     "protocols": protocols,

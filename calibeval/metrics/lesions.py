@@ -171,7 +171,7 @@ def match_lesions(
     wanted, predictions = (find_lesions(mask, protocol.connectivity) for mask in (reference, predicted))
     pairs = _overlaps(wanted, predictions)
     mets = protocol.matching == "brats26-mets"
-    smallest = max(protocol.min_lesion_mm3, 20.0 if mets else 0.0) / math.prod(spacing_mm or (1.0,))
+    smallest = protocol.smallest_mm3 / math.prod(spacing_mm or (1.0,))
     found = _found(pairs, wanted, predictions, protocol.matching)
     used = {p for each in found.values() for p in each}
     alone = (p for p in range(predictions.voxels.size) if p not in used)

@@ -189,20 +189,20 @@ def _surface_values(
 
 
 def _lesion_values(readout: Readout, protocol: Protocol, metrics: Iterable[str]) -> dict[str, list[MaskValue]]:
-    lesions = readout.lesions
-    if not lesions:
+    if not readout.lesions:
         return {}
     from calibeval.metrics.lesions import LESION_FUNCTIONS
 
-    some = next(iter(lesions.values()))
-    spacing = readout.spacing_mm or (1.0,) * some.reference.numbers.ndim
     values: dict[str, list[MaskValue]] = {}
     for name in (name for name in metrics if name in LESION_FUNCTIONS):
-        found = {mask: LESION_FUNCTIONS[name](match, spacing) for mask, match in lesions.items()}
+        if readout.spacing_mm is None and (protocol.smallest_mm3 or name == "CC_DSC"):
+            values[name] = [MaskValue(mask, math.nan, NOT_COMPUTED, _NO_SPACING) for mask in readout.lesions]
+            continue
+        spacing = readout.spacing_mm or ()
+        found = {mask: LESION_FUNCTIONS[name](match, spacing) for mask, match in readout.lesions.items()}
+        statuses = {mask: match.status for mask, match in readout.lesions.items()}
         values[name] = [
-            MaskValue(
-                mask, apply_rule(protocol.empty, name, lesions[mask].status, value, math.nan), lesions[mask].status
-            )
+            MaskValue(mask, apply_rule(protocol.empty, name, statuses[mask], value, math.nan), statuses[mask])
             for mask, value in found.items()
         ]
     return values

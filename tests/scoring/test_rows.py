@@ -29,7 +29,7 @@ def test_a_failed_case_has_the_rows_of_a_scored_one(scheme, protocol, highest):
     planes, label = make_case()
     regions = dict(SCHEMES[scheme].regions)
     scored = score_case(
-        planes, label, classes=NAMES, regions=regions, spacing_mm=SPACING, metrics="all", protocol=protocol
+        planes, label, classes=NAMES, regions=regions, spacing_mm=SPACING, metrics="all,lesions", protocol=protocol
     )
     failed = unscored_rows(
         "case", SCHEMES[scheme], make_protocol(protocol), tuple(METRICS), status="failed", note="why"

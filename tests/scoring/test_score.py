@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import calibeval
-from calibeval import score, score_case, score_folder
+from calibeval import make_protocol, score, score_case, score_folder
 from calibeval.errors import CalibevalError, InputError, UsageError
 from calibeval.metrics import METRICS
 from calibeval.table import COLUMNS, STATUSES
@@ -159,11 +159,13 @@ def test_two_dimensions_with_and_without_a_third_of_one():
 
 
 def test_without_spacing_distances_and_volumes_fail_and_the_rest_does_not():
-    rows = score_case(P, Y, metrics="all").rows
+    rows = score_case(P, Y, metrics="all,lesions").rows
     lacking = {row.metric for row in rows if row.status == "not_computed"}
-    assert lacking == {"VD", "HD95", "HD", "ASSD", "NSD", "bECE"}
+    assert lacking == {"VD", "HD95", "HD", "ASSD", "NSD", "bECE", "CC_DSC"}
     assert all(math.isnan(row.value) and "--spacing" in row.note for row in rows if row.status == "not_computed")
     assert {row.metric for row in rows} == set(METRICS)
+    rows = score_case(P, Y, metrics="lesions", protocol=make_protocol(min_lesion_mm3=3)).rows
+    assert {row.status for row in rows} == {"not_computed"}
 
 
 def test_distances_in_voxels_need_no_spacing():
@@ -254,7 +256,7 @@ def test_a_prediction_that_decides_nothing_is_refused():
 @settings(max_examples=25, deadline=None)
 def test_every_value_lies_in_its_range(seed, classes, protocol):
     planes, label = make_case(seed, shape=(3, 4, 5), classes=classes)
-    for row in score_case(planes, label, metrics="all", protocol=protocol, spacing_mm=SPACING).rows:
+    for row in score_case(planes, label, metrics="all,lesions", protocol=protocol, spacing_mm=SPACING).rows:
         metric = METRICS[row.metric]
         assert math.isnan(row.value) or metric.low - 1e-12 <= row.value <= metric.high + 1e-12
         assert (row.status == "ok") != math.isnan(row.value) or row.status.startswith(("empty", "both"))
