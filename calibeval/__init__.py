@@ -25,6 +25,7 @@ _HOMES = {
     "score_case": "calibeval.score",
     "score_folder": "calibeval.score",
 }
+_ROOMS = ("plots",)
 __all__ = [
     "METRICS",
     "PROTOCOLS",
@@ -33,6 +34,7 @@ __all__ = [
     "debiased_error",
     "make_protocol",
     "mean_interval",
+    "plots",
     "read_table",
     "score_case",
     "score_folder",
@@ -76,6 +78,8 @@ sys.meta_path.append(_Moved())
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'calibeval' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -19,6 +19,7 @@ from calibeval.cli.explain import explain
 from calibeval.cli.merge import merge
 from calibeval.cli.nnunet import nnunet
 from calibeval.cli.options import PartedCommand, PartedGroup
+from calibeval.cli.plot import plot
 from calibeval.cli.predict import predict
 from calibeval.cli.prepare import prepare
 from calibeval.cli.rank import rank
@@ -62,7 +63,11 @@ def _main(
 
 
 _PARTS: dict[str, tuple[Callable[..., None], ...]] = {
+<<<<<<< HEAD
     "Score and compare": (score, rank, check, report),
+=======
+    "Score and compare": (score, rank, plot, check),
+>>>>>>> 3293882 (calibeval plot draws single figures, to files and in the terminal)
     "Train and study": (prepare, train, study, predict, nnunet),
     "Tools": (
         merge,

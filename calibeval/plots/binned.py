@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from calibeval.errors import UsageError
 from calibeval.metrics.intervals import LEAST, group_means, mean_interval, resample
 from calibeval.metrics.statistics import Edges, Statistics, cell_edges
 from calibeval.signature import Signature
-from calibeval.table import ALL, BINS_SUFFIX
+from calibeval.table import ALL, BINS_SUFFIX, read_table
 from calibeval.wording import some_of
 
 BOUNDARY = "boundary"
@@ -52,6 +52,12 @@ class Curve(NamedTuple):
     correct: float
 
     @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Bins of enough cases for a band; all bins where no bin has one."""
+        banded = ~np.isnan(self.low)
+        return banded if banded.any() else ~np.isnan(self.says)
+
+    @property
     def words(self) -> str:
         """The sentence without its name."""
         if math.isnan(self.stated):
@@ -74,14 +80,16 @@ def read_results(results: Any) -> dict[str, BinTable]:
     if isinstance(results, Mapping):
         return {name: table for name, each in results.items() for table in read_results(each).values()}
     if isinstance(results, list | tuple):
+        if all(isinstance(each, str | Path) for each in results):
+            sides = [_side(Path(each)) for each in results]
+            return {name: read_bins(side) for name, side in zip(names_of(results), sides, strict=True)}
         named = [item for each in results for item in read_results(each).items()]
-        if len(named) > len(dict(named)):
-            raise UsageError(f"Two results have one name: {', '.join(sorted(name for name, _ in named))}. Rename one.")
+        _refuse_twice([name for name, _ in named])
         return dict(named)
-    if isinstance(results, str | Path):
-        path = Path(results)
-        side = path if path.name.endswith(BINS_SUFFIX) else bins_path(path)
-        return {side.name.removesuffix(BINS_SUFFIX): read_bins(side)}
+    return read_results([results]) if isinstance(results, str | Path) else _of_object(results)
+
+
+def _of_object(results: Any) -> dict[str, BinTable]:
     if isinstance(results, BinTable):
         return {results.method: results}
     if hasattr(results, "methods"):
@@ -89,6 +97,39 @@ def read_results(results: Any) -> dict[str, BinTable]:
     if hasattr(results, "bins") and hasattr(results, "signature"):
         return {getattr(results, "method", ""): _scored(results)}
     raise UsageError(f"expected a results table or what score_case or score_folder give, not {type(results).__name__}.")
+
+
+def names_of(results: Sequence[Path | str]) -> list[str]:
+    """The method of each table: as it says; of tables that say the same (`runs/a/score.csv`), their folders' names.
+
+    Raises:
+        TableError: no table.
+        UsageError: two that neither tells apart.
+    """
+    paths = [Path(each) for each in results]
+    names = [_method(path) for path in paths]
+    if len(set(names)) < len(names):
+        names = [path.parent.name for path in paths]
+    _refuse_twice(names)
+    return names
+
+
+def _method(path: Path) -> str:
+    if path.name.endswith(BINS_SUFFIX):
+        return path.name.removesuffix(BINS_SUFFIX)
+    methods = read_table(path)[1]["method"].unique()
+    if len(methods) > 1:
+        raise UsageError(f"{path}: holds the methods {some_of(methods)}; expected one, as score writes them.")
+    return str(methods[0]) if len(methods) else path.stem
+
+
+def _side(path: Path) -> Path:
+    return path if path.name.endswith(BINS_SUFFIX) else bins_path(path)
+
+
+def _refuse_twice(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise UsageError(f"Two results have one name: {', '.join(sorted(names))}. Rename one.")
 
 
 def _scored(score: Any) -> BinTable:

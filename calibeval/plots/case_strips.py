@@ -12,6 +12,7 @@ from calibeval.errors import UsageError
 from calibeval.metrics import METRICS, PAPER
 from calibeval.metrics.intervals import group_means, mean_interval
 from calibeval.plots import style as st
+from calibeval.plots.binned import names_of
 from calibeval.plots.style import GREY, INK, SMALL, WIDTHS, Look
 from calibeval.summary import direction
 from calibeval.table import POOLED, overall_class, read_table
@@ -43,8 +44,9 @@ def read_values(results: Any, metric: str, class_name: str = "") -> pd.DataFrame
     import pandas as pd
 
     each = results if isinstance(results, list | tuple) else [results]
-    frames = [read_table(Path(one))[1] if isinstance(one, str | Path) else getattr(one, "table", one) for one in each]
-    table = pd.concat(frames)
+    paths = [Path(one) for one in each if isinstance(one, str | Path)]
+    frames = [read_table(path)[1].assign(method=name) for path, name in zip(paths, names_of(paths), strict=True)]
+    table = pd.concat([*frames, *(getattr(one, "table", one) for one in each if not isinstance(one, str | Path))])
     wanted = class_name or overall_class(metric)
     rows = table[(table["metric"] == metric) & (table["class"] == wanted) & (table["case"] != POOLED)]
     if rows.empty:
@@ -55,6 +57,17 @@ def read_values(results: Any, metric: str, class_name: str = "") -> pd.DataFrame
     owned = rows.assign(group=rows["group"].where(rows["group"] != "", rows["case"]))
     found: pd.DataFrame = owned.groupby(["group", "case", "method"], sort=False)["value"].mean().unstack("method")
     return found
+
+
+def worst_case(results: Any) -> str:
+    """The case that is worst in the mean over methods, by pECE, or by DSC where no table has it."""
+    for metric in ("pECE", "DSC"):
+        try:
+            means = read_values(results, metric).mean(axis=1)
+        except UsageError:
+            continue
+        return str((means if METRICS[metric].better == "lower" else -means).idxmax()[1])  # type: ignore[index]
+    raise UsageError("No table has pECE or DSC to find the worst case by: name one with --case.")
 
 
 def cases(

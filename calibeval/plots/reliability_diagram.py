@@ -152,7 +152,7 @@ def _draw(ax: Axes, curves: Mapping[str, Curve], every: Mapping[str, Look]) -> N
     for name, curve in curves.items():
         look, ends = every[name], np.linspace(0, 1, curve.voxels.size + 1)
         if len(curves) == 1:
-            right = np.where(np.isnan(curve.low) & ~np.isnan(curve.low).all(), math.nan, curve.right)
+            right = np.where(curve.seen, curve.right, math.nan)
             ax.fill_between(curve.says, curve.says, right, color=look.colour, alpha=0.15, lw=0)
             ax.fill_between(curve.says, curve.low, curve.high, color=look.colour, alpha=0.35, lw=0)
             counts.bar(ends[:-1], curve.voxels, 0.85 / curve.voxels.size, align="edge", color=GREY, alpha=0.55, lw=0)
@@ -171,8 +171,7 @@ def _draw(ax: Axes, curves: Mapping[str, Curve], every: Mapping[str, Look]) -> N
 
 def _line(ax: Axes, curve: Curve, look: Look) -> None:
     """Bins of too few cases for a band are hollow and stand apart, where others have one."""
-    seen = ~np.isnan(curve.low)
-    seen |= not seen.any()
+    seen = curve.seen
     dots: Any = {"color": look.colour, "marker": look.marker, "ms": 2.5, "clip_on": False}
     ax.plot(curve.says[seen], curve.right[seen], ls=look.line, lw=1.2, **dots)
     ax.plot(curve.says[~seen], curve.right[~seen], ls="", mfc="white", mew=0.6, **dots)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibeval.metrics.statistics import IGNORED
 from calibeval.plots import style as st
 from calibeval.plots.style import SMALL, WIDTHS
-from calibeval.plots.volumes import Volume, worst_first
+from calibeval.plots.volumes import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,14 +58,18 @@ def slices(
     Args:
         volumes: as `Volumes.read` gives them.
         axes: four for each to draw on, without a legend; None makes a figure with one.
-        index: number of the slice from 0; None takes the one with the most confidence in errors.
+        index: number of the slice from 0; None takes the one with the most confidence in errors, of several methods on
+            one case that of all together.
         size: width of the new figure, `column` (two rows a volume) or `page`.
 
     Returns:
         The axes, four for each volume.
     """
     with st.style():
-        planes = [_plane(each, index) for each in ([volumes] if isinstance(volumes, Volume) else volumes)]
+        shown = [volumes] if isinstance(volumes, Volume) else list(volumes)
+        if index is None and len({(each.case, each.wrong.shape) for each in shown}) == 1:
+            index = _worst(shown)
+        planes = [_plane(each, index) for each in shown]
         if axes is None:
             entries = _entries(planes)
             columns = int((WIDTHS[size] - 0.2) / (max(st.text_width(text, SMALL) for text in entries) + 0.35))
@@ -86,6 +90,16 @@ def slices(
     return list(axes)
 
 
+def _across(volume: Volume) -> int:
+    """The axis along which slices are counted."""
+    return int(np.argmax(volume.spacing_mm)) if volume.spacing_mm else 0
+
+
+def _worst(volumes: Sequence[Volume]) -> int:
+    total = np.sum([np.abs(each.wrong) for each in volumes], axis=0)
+    return int(total.sum(axis=tuple(axis for axis in range(total.ndim) if axis != _across(volumes[0]))).argmax())
+
+
 def _plane(volume: Volume, index: int | None) -> _Plane:
     spacing = volume.spacing_mm or (1.0,) * volume.reference.ndim
     found: dict[str, NDArray[Any]] = {
@@ -98,8 +112,8 @@ def _plane(volume: Volume, index: int | None) -> _Plane:
     title = ", ".join(filter(None, (volume.case, volume.method)))
     directions = volume.directions
     if volume.reference.ndim == 3:
-        axis = int(np.argmax(spacing))
-        index = int(worst_first(volume.wrong, axis)[0]) if index is None else index
+        axis = _across(volume)
+        index = _worst([volume]) if index is None else index
         title += f", slice {index + 1} of {volume.reference.shape[axis]}"
         found = {name: array.take(index, axis) for name, array in found.items()}
         spacing, directions = spacing[:axis] + spacing[axis + 1 :], directions[:axis] + directions[axis + 1 :]

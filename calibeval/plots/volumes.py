@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ from calibeval.io.layouts import list_files
 from calibeval.io.nifti import nifti_bytes
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
-from calibeval.scoring.options import ScoreOptions
+from calibeval.scoring.options import ScoreOptions, options_of_command, options_of_table
 from calibeval.scoring.plan import ScoreJob, plan_job, settle_job
 from calibeval.scoring.readout import find_turn
 from calibeval.wording import some_of
@@ -85,7 +87,34 @@ class Volumes(NamedTuple):
         Raises:
             UsageError: nothing to draw, or names that fit in more than one way.
         """
-        job = settle_job(plan_job(preds, labels, ScoreOptions(**choices)))
+        return Volumes._of(plan_job(preds, labels, ScoreOptions(**choices)), images)
+
+    @staticmethod
+    def of_command(
+        command: str, preds: Path | None = None, labels: Path | None = None, images: Path | None = None
+    ) -> Volumes:
+        """Find the files that a table was made of.
+
+        Args:
+            command: that the table records.
+            preds: where the predictions lie now; None takes the command's.
+            labels: where the labels lie now.
+            images: as for `find`.
+
+        Raises:
+            UsageError: as for `find`; or the command does not tell where the files lay.
+        """
+        places = list(takewhile(lambda word: not word.startswith("-"), shlex.split(command)[2:]))
+        options = options_of_table(options_of_command(command), "the table's command")
+        found = [Path(place) for place in places]
+        preds, labels = preds or next(iter(found), None), labels or (found[1] if len(found) > 1 else None)
+        if options.manifest is None and (preds is None or not preds.exists()):
+            raise UsageError(f"{preds or 'No predictions'}: not there. Say where they lie: --preds DIR --labels DIR.")
+        return Volumes._of(plan_job(preds, labels, options), images)
+
+    @staticmethod
+    def _of(job: ScoreJob, images: Path | None) -> Volumes:
+        job = settle_job(job)
         if images is None:
             return Volumes(job, {})
         if not images.is_dir():
@@ -146,12 +175,6 @@ class Volumes(NamedTuple):
         if values.shape != shape:
             raise InputError(file.path, f"its shape {values.shape} differs from that of the label, {shape}.")
         return values
-
-
-def worst_first(wrong: Floats, axis: int) -> NDArray[np.intp]:
-    """Slices along an axis by how much confidence is wrong in them, false positives counted as misses are."""
-    others = tuple(i for i in range(wrong.ndim) if i != axis)
-    return np.argsort(-np.abs(wrong).sum(axis=others), kind="stable")
 
 
 def _read_planes(case: Case) -> tuple[Labels, Floats, Floats]:

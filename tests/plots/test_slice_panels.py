@@ -47,6 +47,15 @@ def test_several_volumes_and_two_axes():
     assert plots.slices(flat, given) == given
 
 
+def test_methods_are_shown_on_the_slice_that_is_worst_of_all_together():
+    first, second = volume(), volume()
+    first.wrong[:] = second.wrong[:] = 0
+    first.wrong[0, :2], second.wrong[1, :2], first.wrong[3, :1], second.wrong[3, 1:2] = 0.5, -0.5, 0.6, 0.6
+    assert [slice_panels._worst(each) for each in ([first], [second], [first, second])] == [0, 1, 3]
+    texts = check_texts(figure_of(plots.slices([first, second])[0]))
+    assert texts.count("case, method, slice 4 of 4") == 2
+
+
 def test_pixels_keep_their_shape_and_slices_cross_the_largest():
     axes = plots.slices(volume((20, 30, 40), spacing_mm=(1.0, 3.0, 2.0)), index=7)
     picture = axes[0].images[0]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from calibeval.errors import InputError, UsageError
-from calibeval.plots.volumes import Volumes, worst_first
+from calibeval.plots.volumes import Volumes
 from tests import SAMPLE
 
 REFERENCE = np.array([[0, 0, 1], [2, 2, 1]], np.uint8)
@@ -109,9 +109,3 @@ def test_refusals(folders):
     Image.fromarray(REFERENCE).save(folders / "labels" / "b.png")
     with pytest.raises(InputError, match="has no prediction of"):
         read(folders)[0].read(method, "b")
-
-
-def test_slices_come_worst_first():
-    wrong = np.zeros((3, 2, 2), np.float32)
-    wrong[2, 0, 0], wrong[0, 1, 1] = -0.9, 0.5
-    assert worst_first(wrong, 0).tolist() == [2, 0, 1]
