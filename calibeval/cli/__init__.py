@@ -63,11 +63,7 @@ def _main(
 
 
 _PARTS: dict[str, tuple[Callable[..., None], ...]] = {
-<<<<<<< HEAD
-    "Score and compare": (score, rank, check, report),
-=======
-    "Score and compare": (score, rank, plot, check),
->>>>>>> 3293882 (calibeval plot draws single figures, to files and in the terminal)
+    "Score and compare": (score, rank, plot, report, check),
     "Train and study": (prepare, train, study, predict, nnunet),
     "Tools": (
         merge,
