@@ -34,7 +34,7 @@ def find_cases(root: Path) -> Listing:
 
 
 def _frames(folder: Path) -> Iterator[Source]:
-    patient, info = folder.name, _read_info(folder / "Info.cfg")
+    patient, info = folder.name, read_info(folder / "Info.cfg")
     test = int(patient.removeprefix("patient")) > _TRAINING
     for phase in ("ED", "ES"):
         case = f"{patient}_frame{int(info[phase]):02d}"
@@ -44,7 +44,12 @@ def _frames(folder: Path) -> Iterator[Source]:
         yield Source(case, patient, (file_of(folder, case),), known, facts, test)
 
 
-def _read_info(path: Path) -> dict[str, str]:
+def read_info(path: Path) -> dict[str, str]:
+    """Read `Info.cfg`: words by their key, among them the frames ED and ES.
+
+    Raises:
+        InputError: it is missing, or names no frames.
+    """
     with reading(path):
         text = path.read_text(encoding="utf-8-sig")
     info = dict(re.findall(r"^\s*(\w+)\s*:\s*(\S+)", text, re.MULTILINE))

@@ -22,6 +22,7 @@ from calibeval.files import write_text
 from calibeval.wording import some_of
 
 RECORD = "prepare.json"
+_PARTS = ("row", "files", "voxels", "cut")  # of what is recorded of a case
 _SUFFIX = ".nii.gz"
 
 
@@ -149,8 +150,9 @@ def _read_record(out: Path, choices: dict[str, Any]) -> dict[str, Any]:
         return {}
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        made, cases = held["choices"], dict(held["cases"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        made = dict(held["choices"])
+        cases = {case: {part: dict(row[part]) for part in _PARTS} for case, row in held["cases"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}). Remove {out}, or choose another folder.") from error
     if made != choices:
         changed = [name for name, value in choices.items() if made.get(name) != value]

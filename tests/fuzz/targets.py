@@ -416,6 +416,29 @@ def read_split(path):
     _ = {case for part in read(path.parent) for case in part}
 
 
+def read_decathlon(path):
+    from calibeval.datasets.msd import find_cases
+
+    return find_cases(path.parent)
+
+
+def read_info(path):
+    from calibeval.datasets.acdc import read_info
+
+    return read_info(path)
+
+
+def read_preparation(path):
+    """The record of an earlier run, where one scan is to be prepared."""
+    from calibeval.datasets import DATA_SETS, plan_preparation
+    from calibeval.datasets.grid import Grid
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "train_000_0000.nii.gz").touch()
+        (Path(folder) / "train_000.nii.gz").touch()
+        return plan_preparation(DATA_SETS["flare"], Path(folder), path.parent, Grid())
+
+
 def texts(*found):
     """Seeds as they stand."""
     return lambda _folder: (text.encode() for text in found)
@@ -425,6 +448,29 @@ _GATES = (
     'fail = ["mean(ECE) <= 0.05", "pooled(ECE) < 0.02"]\nwarn = ["p95(HD95[LV]) <= 12", "n_failed <= 0"]\n'
     'margins = { DSC = 0.01, "DSC[LV]" = 0.02 }\nmethod = "m"\nmin_cases = 10\nalpha = 0.05\n'
     'score = { protocol = "paper", bins = 10 }\nintegrity = { argmax = "warn" }\n'
+)
+_BESIDE = '{"labels": {"background": 0, "a": 1, "b": 4}, "regions": {"whole": [1, 4], "b": 4}}'
+_PREPARED = json.dumps(
+    {
+        "choices": {"data_set": "flare", "spacing": [], "size": [], "around": "centre"},
+        "cases": {
+            "train_000": {
+                "row": {"patient": "train_000", "part": "train"},
+                "files": {"train_000.nii.gz": [0, 1]},
+                "voxels": {"liver": 3},
+                "cut": {"liver": 1},
+            }
+        },
+    }
+)
+_DECATHLON = json.dumps(
+    {
+        "name": "PROSTATE",
+        "modality": {"0": "T2", "1": "ADC"},
+        "labels": {"0": "background", "1": "PZ"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+        "test": ["./imagesTs/b.nii.gz"],
+    }
 )
 _DATASET = json.dumps(
     {
@@ -479,7 +525,12 @@ TARGETS: dict[str, Target] = {
         "cases.csv", texts("case,patient,annotated\na_1,p1,liver\nb_2,p2,liver;spleen\nc,p1,\n"), read_cases
     ),
     "manifest": Target("m.csv", texts(_FILES), read_manifest),
-    "dataset.json": Target("dataset.json", texts(_DATASET, '{"labels": {"0": "background", "1": "L"}}'), read_scheme),
+    "dataset.json": Target(
+        "dataset.json", texts(_DATASET, _BESIDE, '{"labels": {"0": "background", "1": "L"}}'), read_scheme
+    ),
+    "decathlon": Target("dataset.json", texts(_DECATHLON), read_decathlon),
+    "Info.cfg": Target("Info.cfg", texts("ED: 1\nES: 12\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\n"), read_info),
+    "prepare.json": Target("prepare.json", texts(_PREPARED), read_preparation),
     "dseg.tsv": Target("dseg.tsv", texts("index\tname\tabbreviation\n0\tnone\tn\n1\tliver\tL\n"), read_scheme),
     "gates.toml": Target("gates.toml", texts(_GATES), read_gates),
     "gate": Target(
