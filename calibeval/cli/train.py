@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -59,7 +60,7 @@ Kernel = Annotated[
     str | None, typer.Option(help="Neighbourhood: mean, gaussian, svls, bilateral, min, max, median or mode.")
 ]
 Preset = Annotated[str, typer.Option(help="Protocol: sdc-paper, nacl-code or sdc-repo; options given win.")]
-Backbone = Annotated[str | None, typer.Option(help="unet, unet-nacl or dynunet [unet].")]
+Backbone = Annotated[str | None, typer.Option(help="unet, unet-nacl, dynunet, or nnunet, the real one [unet].")]
 Width = Annotated[int | None, typer.Option(help="Filters at full resolution [32].")]
 Dim = Annotated[int | None, typer.Option(help="2 trains on slices, 3 on patches of volumes [2].")]
 Size = Annotated[
@@ -185,11 +186,12 @@ def _start(
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
-    from calibeval.train.config import DEMO, make_config
+    from calibeval.train.config import DEMO, NNUNET, make_config
     from calibeval.train.plan import make_plan
     from calibeval.train.run import find_demo_data, start_run
 
-    base = {} if data or preset else DEMO.get(given.get("dim", 2), {})
+    plain = data or preset or given.get("backbone") == NNUNET
+    base = {} if plain else DEMO.get(given.get("dim", 2), {})
     config = make_config(preset, data=str(data or ""), out="", **{**base, **given})
     name = f"{(data or Path('sample_data')).resolve().name}-{config.method}"
     config = replace(config, out=str(out or f"runs/{name}-f{(config.fold or '1').split('/')[0]}-s{config.seed}"))
@@ -244,12 +246,12 @@ def _run(config: TrainConfig, plan: TrainingPlan, checkpoint: Checkpoint | None,
 
 def _fit(config: TrainConfig, plan: TrainingPlan, checkpoint: Checkpoint | None, *, quiet: bool) -> Fitted:
     """Train; a stop that was asked for becomes a KeyboardInterrupt when all is saved."""
-    from calibeval.train.fit import fit
+    from calibeval.train.run import train_network
     from calibeval.train.team import gpu_memory
 
     with _watching(config, quiet=quiet or not _leads()) as watcher:
         with gpu_memory(config.batch_size):
-            fitted = fit(config, plan, watcher, checkpoint)
+            fitted = train_network(config, plan, watcher, checkpoint)
         if watcher.stop() or not fitted.finished:
             raise KeyboardInterrupt
     return fitted
@@ -311,7 +313,9 @@ def _watching(config: TrainConfig, *, quiet: bool) -> Iterator[Watcher]:
 
     def epoch(row: dict[str, float]) -> None:
         if not (quiet or console.is_terminal):
-            text = f"epoch {row['epoch']:.0f}/{config.epochs}  loss {row['loss']:.4f}  val DSC {row['val_DSC']:.4f}"
+            dsc = row["val_DSC"]
+            text = "" if math.isnan(dsc) else f"  val DSC {dsc:.4f}"  # nnU-Net validates in some epochs
+            text = f"epoch {row['epoch']:.0f}/{config.epochs}  loss {row['loss']:.4f}{text}"
             print(text, file=sys.stderr, flush=True)
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

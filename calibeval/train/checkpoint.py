@@ -1,7 +1,7 @@
 """Checkpoints: written all or nothing, read without running any code in them.
 
 A file holds tensors and plain values only: `format`, `network`, `model`, `classes`, `config`, `size`, and, in
-`last.pt`, what going on needs: `optimizer`, `scaler` and `progress`.
+`last.pt`, what going on needs: `optimizer`, `scaler` and `progress`. One of nnU-Net has `nnunet` besides.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ class Checkpoint(NamedTuple):
         config: of the run.
         resume: state of optimizer, scaler and progress.
         size: of the training slices or patches; (0, 0) where a file of version 0.1 left them to the data.
+        nnunet: `plans`, `dataset`, `configuration` and `mirror_axes` of the backbone `nnunet`; empty for others.
     """
 
     network: Network
@@ -42,6 +44,7 @@ class Checkpoint(NamedTuple):
     config: TrainConfig
     resume: dict[str, Any]
     size: Size = (0, 0)
+    nnunet: Mapping[str, Any] = MappingProxyType({})
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -58,6 +61,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "config": config_to_dict(checkpoint.config),
         "resume": checkpoint.resume,
         "size": list(checkpoint.size),
+        **({"nnunet": checkpoint.nnunet} if checkpoint.nnunet else {}),
     }
     buffer = io.BytesIO()  # a full disk then fails in one write, with an OSError that says so
     torch.save(content, buffer)
@@ -102,7 +106,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         config = config_from_dict(content["config"], path)
         size = tuple(content.get("size", config.size))
         classes = tuple(content["classes"])
-        return Checkpoint(network, content["model"], classes, config, content["resume"], size)
+        nnunet = content.get("nnunet", {})
+        return Checkpoint(network, content["model"], classes, config, content["resume"], size, nnunet)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"not a whole checkpoint of calibeval: {error}.") from error
 

@@ -25,7 +25,7 @@ class TrainConfig:
         out: folder of the run.
         loss: `NAME` or `NAME:VARIANT` of `LOSSES`, or a sum of some, as `dicece+0.5*sdc`.
         settings: of the loss, where they differ from its defaults; of a part of a sum as `NAME.KEY`.
-        backbone: key of `BACKBONES`.
+        backbone: key of `BACKBONES`, or `nnunet`.
         width: filters at full resolution; 0 takes the backbone's own.
         dim: 2 trains on slices, 3 on patches of volumes.
         size: height and width of the training slices, cropped or padded, of patches depth, height and width; 0 fits
@@ -117,6 +117,7 @@ class TrainConfig:
                 )
 
 
+NNUNET = "nnunet"  # the backbone that nnU-Net itself plans, builds and trains
 MAY_CHANGE = ("device", "early_stop", "epochs", "workers")  # when a run goes on
 
 _MANY = 10**6  # no run has as many epochs; one that would never end is a slip of the finger

@@ -12,7 +12,7 @@ from calibeval.errors import InputError, UsageError
 from calibeval.io.classes import are_grey_levels, different_values
 from calibeval.metrics.statistics import IGNORED
 from calibeval.train.cases import DataSet, find_data
-from calibeval.train.config import TrainConfig
+from calibeval.train.config import NNUNET, TrainConfig
 from calibeval.train.folds import Split, refuse_shared, split_cases
 from calibeval.train.frame import Size
 from calibeval.train.models import BACKBONES, Backbone, Network
@@ -32,8 +32,8 @@ class TrainingPlan(NamedTuple):
         split: names of the cases of each part.
         classes: names of the classes 0, 1, ...
         network: what the network is built from.
-        size: of the training slices or patches.
-        train: volumes to learn from.
+        size: of the training slices or patches; (0, 0) for nnU-Net, which plans its own.
+        train: volumes to learn from; none for nnU-Net, which reads them by itself, and so with `val`.
         val: volumes that choose the best epoch.
     """
 
@@ -63,6 +63,10 @@ def make_plan(config: TrainConfig, kept: Split | None = None) -> TrainingPlan:
     group_of = {} if kept else _group_cases(config, data)
     split = _keep_split(config, data, kept) if kept else _choose_split(config, data, group_of)
     channels = _common_channels(data, split)
+    if config.backbone == NNUNET:
+        classes = _declared_classes(data)
+        network = Network(NNUNET, 0, channels, len(classes), config.dim)
+        return TrainingPlan(data, group_of, split, classes, network, (0, 0), (), ())
     check_memory(data.cases[name] for name in (*split.train, *split.val))
     train = read_volumes(data, split.train)
     val = read_volumes(data, split.val)
@@ -127,6 +131,17 @@ def _common_channels(data: DataSet, split: Split) -> int:
                 data.cases[name].images[0], f"case {name!r} has {found} channels, but {first!r} has {channels}."
             )
     return channels
+
+
+def _declared_classes(data: DataSet) -> tuple[str, ...]:
+    """Names of the classes, where voxels are not read.
+
+    Raises:
+        UsageError: the data set has none.
+    """
+    if not data.scheme.names:
+        raise UsageError(f"{data.root}: nnU-Net needs a dataset.json that names the labels.")
+    return data.scheme.names
 
 
 def _class_names(data: DataSet, volumes: Sequence[Volume]) -> tuple[str, ...]:

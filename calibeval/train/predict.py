@@ -30,6 +30,7 @@ from calibeval.train.checkpoint import Checkpoint, load_network, read_checkpoint
 from calibeval.train.config import BATCH
 from calibeval.train.frame import Size, crop_centre, pad_image, whole_frame
 from calibeval.train.models import BACKBONES, Backbone
+from calibeval.train.nnunet import require_nnunet
 from calibeval.train.record import write_json
 from calibeval.train.team import choose_device, gpu_memory
 from calibeval.train.volumes import ImageFiles, Volume, read_volume
@@ -58,7 +59,7 @@ def predict_cases(
         checkpoint_path: `best.pt` or `last.pt` of a run.
         cases: images, from `calibeval.train.cases.find_images`.
         out: folder of the predictions.
-        tta: key of `TTA`: `none`, or `flip` to average over the flips in plane.
+        tta: key of `TTA`: `none`, or `flip` to average over the flips in plane (of nnU-Net over those it learned).
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: slices or patches per forward pass; None takes 16 slices, 2 patches.
         calibrator: that the probabilities pass through; it is written beside them.
@@ -74,23 +75,20 @@ def predict_cases(
     if tta not in TTA:
         raise UsageError(f"Unknown tta {tta!r}. Known: {', '.join(TTA)}.")
     checkpoint = read_checkpoint(checkpoint_path)
-    target, batch_size = choose_device(device), batch_size or BATCH[checkpoint.network.dim]
-    network = load_network(checkpoint, checkpoint_path).to(target)
+    batch_size = batch_size or BATCH[checkpoint.network.dim]
+    predict = _open(checkpoint, checkpoint_path, choose_device(device), batch_size, tta)
     if calibrator is not None:
         _check_calibrator(calibrator, checkpoint.classes)
         write_calibrator(out / CALIBRATOR_FILE, calibrator)
-    predict = Predictor(
-        network, BACKBONES[checkpoint.network.backbone], checkpoint.size, target, batch_size=batch_size, tta=tta
-    )
     done: list[str] = []
     failures: list[InputError] = []
     for case in cases:
         progress(case.name)
         try:
-            volume = read_volume(case, ClassScheme(ignore=IGNORED))
+            volume = read_volume(case, ClassScheme(ignore=IGNORED), standardise=not checkpoint.nnunet)
             _check_channels(volume, case, checkpoint.network.channels)
             with gpu_memory(batch_size):
-                probabilities = predict(volume.image)
+                probabilities = predict(volume)
             if calibrator is not None:
                 probabilities = apply(calibrator, probabilities.swapaxes(0, 1)).swapaxes(0, 1)
             write_probabilities(out, volume, probabilities)
@@ -101,6 +99,21 @@ def predict_cases(
             failures.append(InputError(case.images[0], "image and probabilities do not fit into memory."))
     _write_manifest(out, checkpoint_path, checkpoint, tta, done, calibrated=calibrator is not None)
     return failures
+
+
+def _open(
+    checkpoint: Checkpoint, path: Path, device: torch.device, batch_size: int, tta: str
+) -> Callable[[Volume], NDArray[np.float32]]:
+    """What turns a volume into probabilities (D, C, H, W)."""
+    if checkpoint.nnunet:
+        require_nnunet()
+        from calibeval.train.nnunet.predict import NnunetPredictor
+
+        return NnunetPredictor(checkpoint, path, device, mirror=tta == "flip")
+    network = load_network(checkpoint, path).to(device)
+    backbone = BACKBONES[checkpoint.network.backbone]
+    predict = Predictor(network, backbone, checkpoint.size, device, batch_size=batch_size, tta=tta)
+    return lambda volume: predict(volume.image)
 
 
 def _check_calibrator(calibrator: Calibrator, classes: tuple[str, ...]) -> None:
@@ -121,7 +134,7 @@ def _write_manifest(
         "size": list(checkpoint.size),
         "loss": checkpoint.config.loss,
         "classes": list(checkpoint.classes),
-        "preprocessing": PREPROCESSING[checkpoint.network.dim],
+        "preprocessing": "nnU-Net's, by its plans" if checkpoint.nnunet else PREPROCESSING[checkpoint.network.dim],
         "tta": tta,
         **({"calibrator_sha256": file_hash(out / CALIBRATOR_FILE)} if calibrated else {}),
         "cases": cases,

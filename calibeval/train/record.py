@@ -131,7 +131,7 @@ def _environment() -> dict[str, Any]:
         "calibeval": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **library_versions(("torch", "monai", "numpy", "scipy", "nibabel")),
+        **library_versions(("torch", "monai", "numpy", "scipy", "nibabel", "nnunetv2")),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),

@@ -14,10 +14,11 @@ from calibeval.scoring.job import MethodScore, run_job, write_method
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import ScoreJob, plan_job
 from calibeval.train.checkpoint import Checkpoint, read_checkpoint, write_bytes
-from calibeval.train.config import MAY_CHANGE, TrainConfig, option_of, read_config
+from calibeval.train.config import MAY_CHANGE, NNUNET, TrainConfig, option_of, read_config
 from calibeval.train.fit import Fitted, Watcher, fit
 from calibeval.train.losses import build_loss
 from calibeval.train.models import BACKBONES, build_network
+from calibeval.train.nnunet import check_config
 from calibeval.train.plan import TrainingPlan, make_plan
 from calibeval.train.predict import predict_cases
 from calibeval.train.record import read_split, refuse_changed, refuse_taken
@@ -81,7 +82,7 @@ def run_whole(config: TrainConfig, watcher: Watcher | None = None) -> Outcome:
     """
     config, plan, checkpoint = _go_on(config) if (Path(config.out) / "last.pt").exists() else _begin(config)
     with gpu_memory(config.batch_size):
-        fitted = fit(config, plan, watcher or Watcher(), checkpoint)
+        fitted = train_network(config, plan, watcher or Watcher(), checkpoint)
     held_out = predict_held_out(config, plan) if fitted.finished else None
     if held_out is None:
         return Outcome(fitted)
@@ -89,6 +90,17 @@ def run_whole(config: TrainConfig, watcher: Watcher | None = None) -> Outcome:
     (score,) = run_job(job)
     write_method(Path(config.out) / "score.csv", score, job)
     return Outcome(fitted, score, held_out.failures)
+
+
+def train_network(
+    config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume: Checkpoint | None = None
+) -> Fitted:
+    """Train by the loop of the backbone; arguments and errors as of `calibeval.train.fit.fit`."""
+    if config.backbone != NNUNET:
+        return fit(config, plan, watcher, resume)
+    from calibeval.train.nnunet.fit import fit_nnunet
+
+    return fit_nnunet(config, plan, watcher, resume)
 
 
 def _begin(config: TrainConfig) -> tuple[TrainConfig, TrainingPlan, None]:
@@ -128,11 +140,14 @@ def start_run(config: TrainConfig) -> None:
     """Check what can be checked before any work, and refuse a folder that holds a run.
 
     Raises:
-        UsageError: an unknown loss, setting or backbone, or the folder is taken.
+        MissingExtraError: the backbone `nnunet` without nnunetv2.
+        UsageError: an unknown loss, setting or backbone, what nnU-Net would not heed, or the folder is taken.
     """
     build_loss(config.loss, config.settings)
-    if config.backbone not in BACKBONES:
-        raise UsageError(f"Unknown backbone {config.backbone!r}. Known: {', '.join(BACKBONES)}.")
+    if config.backbone == NNUNET:
+        check_config(config)
+    elif config.backbone not in BACKBONES:
+        raise UsageError(f"Unknown backbone {config.backbone!r}. Known: {', '.join([*BACKBONES, NNUNET])}.")
     refuse_taken(Path(config.out))
 
 
@@ -156,26 +171,39 @@ def resume_run(out: Path, changes: Mapping[str, Any]) -> tuple[TrainConfig, Trai
 
 def describe_plan(config: TrainConfig, plan: TrainingPlan) -> str:
     """What a run would do, for `--dry-run` and the start of a run."""
-    pieces = len(pieces_of(plan.train, plan.size))
-    steps = -(-pieces // config.batch_size)
-    memory = sum(volume.image.nbytes for volume in (*plan.train, *plan.val)) / _MIB
-    parameters = sum(each.numel() for each in build_network(plan.network).parameters())
     loss = build_loss(config.loss, config.settings)
     settings = ", ".join(f"{key}={value}" for key, value in config.settings.items()) or "published settings"
     return "\n".join(
         [
             f"loss      {config.loss}: {type(loss).__name__}, {settings}",
-            f"network   {config.backbone}, width {plan.network.width}, {plan.network.channels} channel(s), "
-            f"{parameters:,} parameters",
+            f"network   {_describe_network(config, plan)}",
             f"classes   {', '.join(plan.classes)}",
             f"cases     {len(plan.split.train)} train, {len(plan.split.val)} validate, {len(plan.split.test)} held out",
             f"groups    {_describe_groups(config, plan.groups)}",
-            f"{'slices ' if config.dim == 2 else 'patches'}   {pieces} of {'x'.join(map(str, plan.size))}, "
-            f"{steps} batches an epoch, {config.epochs} epochs",
-            f"images    {memory:.0f} MiB in memory",
+            *([] if config.backbone == NNUNET else _describe_pieces(config, plan)),
             f"output    {config.out}",
         ]
     )
+
+
+def _describe_network(config: TrainConfig, plan: TrainingPlan) -> str:
+    if config.backbone == NNUNET:
+        return f"nnU-Net in {config.dim}-D, planned at the start, {config.epochs} epochs of its 250 steps"
+    parameters = sum(each.numel() for each in build_network(plan.network).parameters())
+    network = plan.network
+    return f"{config.backbone}, width {network.width}, {network.channels} channel(s), {parameters:,} parameters"
+
+
+def _describe_pieces(config: TrainConfig, plan: TrainingPlan) -> list[str]:
+    """What an epoch goes over, and what memory it takes."""
+    pieces = len(pieces_of(plan.train, plan.size))
+    steps = -(-pieces // config.batch_size)
+    memory = sum(volume.image.nbytes for volume in (*plan.train, *plan.val)) / _MIB
+    return [
+        f"{'slices ' if config.dim == 2 else 'patches'}   {pieces} of {'x'.join(map(str, plan.size))}, "
+        f"{steps} batches an epoch, {config.epochs} epochs",
+        f"images    {memory:.0f} MiB in memory",
+    ]
 
 
 def _describe_groups(config: TrainConfig, group_of: Mapping[str, str]) -> str:
@@ -196,9 +224,11 @@ def predict_held_out(
     out = Path(config.out)
     cases = [plan.data.cases[name] for name in plan.split.test]
     predictions = out / "preds" / config.method
+    tta = "flip" if config.backbone == NNUNET else "none"  # nnU-Net's own predictions are means over flips
     failures = predict_cases(
-        out / "best.pt", cases, predictions, device=config.device, batch_size=config.batch_size, progress=progress
-    )
+        out / "best.pt", cases, predictions,
+        tta=tta, device=config.device, batch_size=config.batch_size, progress=progress,
+    )  # fmt: skip
     return HeldOut(predictions, _copy_labels(plan, cases, out / "labels"), failures)
 
 

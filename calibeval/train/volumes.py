@@ -37,7 +37,7 @@ class Volume(NamedTuple):
 
     Attributes:
         name: of the case.
-        image: (D, channels, H, W), z-scored.
+        image: (D, channels, H, W), z-scored unless read as it is.
         label: (D, H, W) class indices; None without labels.
         geometry: of the image; None for npz and PNG.
     """
@@ -79,12 +79,13 @@ def count_channels(case: ImageFiles) -> int:
     return sum(channels_of(open_array(path)) for path in case.images)
 
 
-def read_volume(case: ImageFiles, scheme: ClassScheme) -> Volume:
+def read_volume(case: ImageFiles, scheme: ClassScheme, *, standardise: bool = True) -> Volume:
     """Read a case and z-score each channel over the volume.
 
     Args:
         case: from `find_data` or `find_images`.
         scheme: of the labels.
+        standardise: False keeps the intensities, for nnU-Net, which has ways of its own.
 
     Raises:
         InputError: unreadable, not finite, of a wrong shape, or with labels outside the classes.
@@ -102,7 +103,7 @@ def read_volume(case: ImageFiles, scheme: ClassScheme) -> Volume:
         for file in (*files[1:], *label_files):
             _check_place(file, files[0])
     label = _read_label(label_files, scheme, (len(image), *image.shape[2:])) if label_files else None
-    return Volume(case.name, _standardise(image), label, files[0].geometry)
+    return Volume(case.name, _standardise(image) if standardise else image, label, files[0].geometry)
 
 
 def channels_of(file: ArrayFile) -> int:

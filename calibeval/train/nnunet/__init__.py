@@ -6,12 +6,19 @@ nnU-Net imports by itself. Only `trainers`, `raw`, `fit` and `predict` import nn
 
 from __future__ import annotations
 
+import os
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from calibeval.errors import MissingExtraError
+from calibeval.errors import MissingExtraError, UsageError
+from calibeval.train.config import TrainConfig, make_config, option_of
 
 FOLDER = Path(__file__).with_name("found")
+USED = (
+    "data", "out", "loss", "settings", "backbone", "dim", "fold", "cases", "group_by", "channels", "epochs", "seed",
+    "device", "workers",
+)  # fmt: skip
 
 
 def trainer_name(spec: str) -> str:
@@ -28,6 +35,29 @@ def require_nnunet() -> None:
     """
     if not _version("nnunetv2"):
         raise MissingExtraError("nnunetv2", "nnunet")
+
+
+def check_config(config: TrainConfig) -> None:
+    """Refuse what a run of `calibeval train --backbone nnunet` would not heed.
+
+    Raises:
+        MissingExtraError: nnunetv2 is not installed.
+        UsageError: settings that nnU-Net makes by itself, several processes, or a GPU other than the first.
+    """
+    require_nnunet()
+    plain = make_config("", data=config.data, out=config.out, dim=config.dim)
+    names = (each.name for each in fields(TrainConfig) if each.name not in USED)
+    if own := [option_of(name) for name in names if getattr(config, name) != getattr(plain, name)]:
+        raise UsageError(
+            f"--backbone nnunet takes no {', '.join(own)}: nnU-Net plans patches, batches, network, optimizer, "
+            f"schedule and augmentation by itself."
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--backbone nnunet trains in one process. On several GPUs: nnUNetv2_train -num_gpus N.")
+    if config.device not in ("auto", "cpu", "cuda", "cuda:0"):
+        raise UsageError(
+            f"--device {config.device}: nnU-Net takes the first GPU it sees. Choose one with CUDA_VISIBLE_DEVICES."
+        )
 
 
 def mismatch() -> str:

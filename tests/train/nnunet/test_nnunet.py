@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from calibeval.cli import app
-from calibeval.errors import MissingExtraError
+from calibeval.errors import MissingExtraError, UsageError
 from calibeval.train import nnunet
+from calibeval.train.config import make_config
 from calibeval.train.losses import LOSSES
 
 
@@ -64,3 +65,29 @@ def test_without_nnunet_the_command_says_what_to_install(installed):
     result = CliRunner().invoke(app, ["nnunet"])
     assert isinstance(result.exception, MissingExtraError) and "calibeval[nnunet]" in str(result.exception)
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.1, "batch_size": 4}, "takes no --batch-size, --lr: nnU-Net plans"),
+        ({"early_stop": 5}, "takes no --early-stop"),
+        ({"device": "cuda:1"}, "CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_settings_that_nnunet_would_not_heed_are_refused(installed, settings, message):
+    installed["nnunetv2"] = "2.8.1"
+    with pytest.raises(UsageError, match=message):
+        nnunet.check_config(make_config("", data="d", out="o", backbone="nnunet", **settings))
+
+
+def test_settings_that_it_heeds_pass_in_one_process(installed, monkeypatch):
+    heeded = {"dim": 3, "loss": "nacl:min", "epochs": 7, "seed": 3, "device": "cpu", "workers": 2, "fold": "2/5"}
+    config = make_config("", data="d", out="o", backbone="nnunet", settings={"alpha": 0.2}, **heeded)
+    with pytest.raises(MissingExtraError):
+        nnunet.check_config(config)
+    installed["nnunetv2"] = "2.8.1"
+    nnunet.check_config(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="nnUNetv2_train -num_gpus"):
+        nnunet.check_config(config)
