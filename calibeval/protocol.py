@@ -4,7 +4,8 @@ Two tools print different numbers for the same files mostly because they chose d
 count, which probability, how many bins, which Hausdorff percentile. A `Protocol` fixes all of it; its
 `signature` stands beside each result, and tables with unequal signatures are never compared.
 
-Sources: `paper` is "We Care Each Pixel: Calibrating on Medical Segmentation Model"; `nacl` is its predecessor
+Sources: `paper` is "We Care Each Pixel: Calibrating on Medical Segmentation Model", `paper-text` the same taken
+literally; `nacl` is its predecessor
 "Neighbor-Aware Calibration of Segmentation Networks with Penalty-Based Constraints" (arXiv:2401.14487) as its
 authors' code computes it; `sdc-repo` is the released code of the first; `guo` is
 "On Calibration of Modern Neural Networks" (arXiv:1706.04599).
@@ -19,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 from calibeval.errors import UsageError
 from calibeval.signature import Signature
 
-Domain = Literal["all", "foreground"]
+Domain = Literal["all", "foreground", "predicted-foreground"]
 EmptyRule = Literal["nan", "worst", "nacl", "sdc-repo", "deepmind"]
 
 
@@ -27,15 +28,15 @@ class HD95Definition(NamedTuple):
     """How one tool understands "the 95% Hausdorff distance".
 
     Attributes:
-        surface: `faces` (a voxel with a 6-neighbour outside, 4 in 2-D), `full` (26, 8 in 2-D), or
-            `corners` (2x2x2 elements between voxels).
+        surface: `faces` (a voxel with a 6-neighbour outside, 4 in 2-D), `full` (26, 8 in 2-D), `corners` (2x2x2
+            elements between voxels), or `voxels` (no surface: every voxel of the mask).
         pooled: one percentile over both directions together, instead of the larger of two.
         weighted: elements count by their area and the percentile is not interpolated.
         spacing: distances in mm; without it in voxels.
         agrees_with: the tools that compute this.
     """
 
-    surface: Literal["faces", "full", "corners"]
+    surface: Literal["faces", "full", "corners", "voxels"]
     pooled: bool
     weighted: bool
     spacing: bool
@@ -52,6 +53,7 @@ HD95_DEFINITIONS: dict[str, HD95Definition] = {
     "medpy": HD95Definition("faces", pooled=True, weighted=False, spacing=True, agrees_with="medpy, panoptica"),
     "deepmind": HD95Definition("corners", pooled=False, weighted=True, spacing=True, agrees_with="surface-distance"),
     "sdc-repo": HD95Definition("full", pooled=True, weighted=False, spacing=False, agrees_with="the SDC authors' code"),
+    "paper-text": HD95Definition("voxels", pooled=False, weighted=False, spacing=True, agrees_with="the paper's text"),
 }
 
 # What finds a lesion; T is a number below 1.
@@ -81,11 +83,12 @@ class Protocol:
     Attributes:
         name: the named instance that this one started from.
         ece_confidence: `top` is (max_c p_c, [yhat = y]); `foreground` is (1 - p_0, [y > 0]).
-        ece_domain: voxels that count for ECE.
+        ece_domain: voxels that count for ECE: those of the reference's or the prediction's foreground, or all.
         ece_bins: number of equal bins for ECE.
         cece_classes: `all` classes, or only those `up-to-reference-maximum`, 0..max(y).
         cece_domain: voxels that count for CECE.
         cece_threshold: only voxels with p_c above it count; None counts all.
+        cece_threshold_on: `voxels`, or `classes`: all voxels count, and a class only where its mean p_c is above it.
         cece_bins: number of equal bins for CECE and every per-class calibration number.
         pece_bins: number of equal bins for pECE.
         fp_weight: weight w of false positives in pECE.
@@ -109,6 +112,7 @@ class Protocol:
     cece_classes: Literal["all", "up-to-reference-maximum"] = "all"
     cece_domain: Domain = "all"
     cece_threshold: float | None = 1e-3
+    cece_threshold_on: Literal["voxels", "classes"] = "voxels"
     cece_bins: int = 15
     pece_bins: int = 10
     fp_weight: float = 2.0
@@ -132,7 +136,8 @@ class Protocol:
     @property
     def signature(self) -> Signature:
         """One line that names every choice, for example beside a score or in a table's header."""
-        threshold = "" if self.cece_threshold is None else f",p>{self.cece_threshold:g}"
+        value = "p" if self.cece_threshold_on == "voxels" else "mean-p"
+        threshold = "" if self.cece_threshold is None else f",{value}>{self.cece_threshold:g}"
         parts = {
             "ECE": f"{self.ece_confidence},{self.ece_domain},{self.ece_bins}bins",
             "CECE": f"{self.cece_classes},{self.cece_domain}{threshold},{self.cece_bins}bins",
@@ -152,6 +157,13 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "paper": Protocol("paper"),
+    "paper-text": Protocol(
+        "paper-text",
+        ece_domain="predicted-foreground",
+        cece_threshold_on="classes",
+        zero_in_first_bin=False,
+        hd95="paper-text",
+    ),
     "nacl": Protocol(
         "nacl",
         cece_classes="up-to-reference-maximum",
@@ -176,7 +188,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def domain_of(signature: Signature, part: str) -> str:
-    """Voxels that count for `ECE` or `CECE`, `all` or `foreground`, by a signature; empty where it does not say."""
+    """Voxels that count for `ECE` or `CECE`, a `Domain`, by a signature; empty where it does not say."""
     choices = signature.get(part).split(",")
     return choices[1] if len(choices) > 1 else ""
 

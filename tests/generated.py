@@ -125,7 +125,8 @@ def protocols() -> str:
 
 
 def _cece(protocol: Protocol) -> str:
-    threshold = "" if protocol.cece_threshold is None else f", p > {protocol.cece_threshold:g}"
+    value = "p" if protocol.cece_threshold_on == "voxels" else "class with a mean p"
+    threshold = "" if protocol.cece_threshold is None else f", {value} > {protocol.cece_threshold:g}"
     classes = protocol.cece_classes.replace("-", " ")
     return f"{classes}, {protocol.cece_domain} voxels{threshold}, {protocol.cece_bins} bins"
 
@@ -136,6 +137,7 @@ def hd95() -> str:
         "faces": "voxels with a 6-neighbour outside (4 in 2-D)",
         "full": "26 (8 in 2-D)",
         "corners": "2x2x2 corners",
+        "voxels": "none: every voxel of the mask",
     }
 
     def percentile(pooled: bool, weighted: bool) -> str:

@@ -16,6 +16,16 @@ def test_the_papers_settings():
     assert (paper.pece_bins, paper.fp_weight, paper.hd95, paper.empty) == (10, 2.0, "monai", "nan")
 
 
+def test_the_papers_text_taken_literally():
+    text = PROTOCOLS["paper-text"]
+    assert (text.ece_domain, text.cece_threshold_on, text.hd95) == ("predicted-foreground", "classes", "paper-text")
+    assert not text.zero_in_first_bin
+    changed = text.signature.differs(PROTOCOLS["paper"].signature)
+    assert all(
+        part in changed for part in ("top,predicted-foreground", "mean-p>0.001", "zero-dropped", "paper-text against")
+    )
+
+
 def test_the_released_codes_settings():
     repo = PROTOCOLS["sdc-repo"]
     assert (repo.ece_confidence, repo.ece_domain, repo.ece_bins, repo.cece_bins) == ("foreground", "all", 10, 10)
@@ -28,6 +38,7 @@ _OTHER = {
     "ece_domain": "all",
     "cece_classes": "up-to-reference-maximum",
     "cece_domain": "foreground",
+    "cece_threshold_on": "classes",
     "cece_threshold": None,
     "zero_in_first_bin": False,
     "union": True,

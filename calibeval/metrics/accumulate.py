@@ -262,7 +262,10 @@ class _Range:
             self._settings.label_kernels.match(self._predicted, labels, blocks, rows, only_foreground, right)
             self._add_plane(plane, LabelBlocks.of(right), 1, self._settings.top, into)
 
-        add(self._labels.values, self._settings.protocol.ece_domain == "foreground", self.statistics.top)
+        domain, counted = self._settings.protocol.ece_domain, self._labels.values
+        if domain == "predicted-foreground":
+            counted = np.where(self._predicted == 0, np.uint8(IGNORED), counted)
+        add(counted, domain == "foreground", self.statistics.top)
         add(self._selected, False, self.statistics.selected)
         if self._boundary is not None:
             add(self._boundary, False, self.statistics.boundary)

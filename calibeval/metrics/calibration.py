@@ -166,7 +166,7 @@ def class_bins(statistics: Statistics, protocol: Protocol) -> dict[int, Bins]:
             statistics.classes.of(c),
             edges,
             protocol.cece_bins,
-            threshold=protocol.cece_threshold,
+            threshold=protocol.cece_threshold if protocol.cece_threshold_on == "voxels" else None,
             zero_in_first_bin=protocol.zero_in_first_bin,
         )
         for c in classes
@@ -193,8 +193,12 @@ def _ece(statistics: Statistics, protocol: Protocol) -> Calibration:
 
 
 def _cece(statistics: Statistics, protocol: Protocol) -> Calibration:
-    """Mean over the classes that have a voxel in the domain."""
-    by_class = {c: ece(bins) for c, bins in class_bins(statistics, protocol).items()}
+    """Mean over the classes that have a voxel in the domain, and that a threshold on classes leaves in."""
+    least = -1.0 if protocol.cece_threshold is None else protocol.cece_threshold
+    by_class = {
+        c: ece(bins) if protocol.cece_threshold_on == "voxels" or bins.p_sum.sum() > least * bins.voxels else math.nan
+        for c, bins in class_bins(statistics, protocol).items()
+    }
     values = [value for value in by_class.values() if not math.isnan(value)]
     return Calibration(sum(values) / len(values) if values else float("nan"), by_class)
 

@@ -104,7 +104,8 @@ class Metric(NamedTuple):
 
     def is_zero_if_calibrated(self, signature: Signature) -> bool:
         """Whether a calibrated model gets 0 over many voxels under the choices of a signature."""
-        return self.zero_if_calibrated == "yes" or domain_of(signature, self.zero_if_calibrated) == "all"
+        by_prediction = ("all", "predicted-foreground")  # the outcome selects no voxel
+        return self.zero_if_calibrated == "yes" or domain_of(signature, self.zero_if_calibrated) in by_prediction
 
     def needs_caution(self, signature: Signature) -> bool:
         """Whether its numbers are not to be shown without its caution."""

@@ -2,11 +2,12 @@
 
 Distances are computed once, by `surface_distances` for the classes of two label maps or by `mask_surface_distances`
 for two masks; each metric is a function of the result. What a surface is, how a percentile is taken and in which
-unit a distance is measured differ between tools; `calibeval.protocol.HD95_DEFINITIONS` names four ways, and the name
+unit a distance is measured differ between tools; `calibeval.protocol.HD95_DEFINITIONS` names five ways, and the name
 given here selects one:
 
 - `monai`, `medpy`: voxels of the mask with a face neighbour outside of it (six neighbours, four in 2-D).
 - `sdc-repo`: the same with all 26 (8) neighbours, distances in voxels.
+- `paper-text`: no surface, but every voxel of the mask; those in both masks are 0 apart.
 - `deepmind`: elements at the corners between voxels, for each 2x2x2 (2x2) block of which some are in the mask and
   some are not; each counts with its area (length), see `calibeval.metrics._kernels.areas`.
 
@@ -98,6 +99,8 @@ def surface_distances(
     wanted = list(dict.fromkeys(int(label) for label in labels))
     _check(reference, prediction, wanted, spacing_mm)
 
+    if chosen.surface == "voxels":
+        return {label: _mask_distances(reference == label, prediction == label, spacing_mm) for label in wanted}
     wait_for_kernels()
     from calibeval.metrics._kernels import search as _surface_search
 
@@ -119,6 +122,23 @@ def surface_distances(
         )
         for label, distances in zip(wanted, found, strict=True)
     }
+
+
+def _mask_distances(reference: Mask, prediction: Mask, spacing_mm: Sequence[float]) -> SurfaceDistances:
+    """Distances between all voxels of two masks, from scipy's distance transform of the box that holds both."""
+    from scipy.ndimage import distance_transform_edt, find_objects
+
+    boxes = find_objects((reference | prediction).view(np.uint8))
+    box = boxes[0] if boxes else (slice(0),) * reference.ndim
+    masks = (reference[box], prediction[box])
+
+    def directed(queries: Mask, targets: Mask) -> Float:
+        if not (queries.any() and targets.any()):
+            return np.full(np.count_nonzero(queries), np.inf)
+        found: Float = distance_transform_edt(~targets, sampling=spacing_mm)[queries]
+        return found
+
+    return SurfaceDistances(directed(*masks), directed(*reversed(masks)))
 
 
 def mask_surface_distances(

@@ -157,6 +157,7 @@ def test_protocols_differ_as_they_say():
     y = np.array([0] * 8 + [1, 1, 0, 0], np.uint8)
     found = {name: values(p, y, protocol) for name, protocol in PROTOCOLS.items()}
     assert found["paper"]["ECE"].overall == pytest.approx(0.4)  # y > 0: two voxels, p = .6, both right
+    assert found["paper-text"]["ECE"].overall == pytest.approx(0.1)  # yhat > 0: four voxels, p = .6, half right
     assert found["nacl"]["ECE"].overall == found["paper"]["ECE"].overall
     assert found["guo"]["ECE"].overall == pytest.approx((8 * 0.05 + 4 * 0.1) / 12)
     assert found["sdc-repo"]["ECE"].overall == pytest.approx((8 * 0.05 + 4 * 0.1) / 12)
@@ -173,6 +174,17 @@ def test_cece_leaves_out_what_lies_at_or_below_the_threshold():
     assert found["CECE"].by_class[1] == pytest.approx(0.5)  # one voxel only: p = .5, y = 1
     everywhere = values(p, np.array([0, 0, 1], np.uint8), PROTOCOLS["guo"])
     assert everywhere["CECE"].by_class[1] == pytest.approx((abs(0.0015) + 0.5) / 3)
+
+
+def test_a_threshold_on_classes_drops_classes_and_no_voxels():
+    """Mean p of the classes is .6995, .3 and .0005: class 2 is left out at .001, and counts above .0001."""
+    p = np.array([[0.999, 0.4], [0.0, 0.6], [0.001, 0.0]])
+    found = values(p, np.array([0, 1], np.uint8), make_protocol("paper-text"))["CECE"]
+    assert found.by_class[0] == pytest.approx((0.001 + 0.4) / 2)
+    assert found.by_class[1] == pytest.approx(0.4 / 2) and math.isnan(found.by_class[2])
+    assert found.overall == pytest.approx((0.2005 + 0.2) / 2)
+    everywhere = values(p, np.array([0, 1], np.uint8), make_protocol("paper-text", cece_threshold=1e-4))["CECE"]
+    assert everywhere.by_class[2] == pytest.approx(0.0005)
 
 
 def test_classes_up_to_the_reference_maximum():

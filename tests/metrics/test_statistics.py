@@ -137,7 +137,8 @@ def test_histograms_equal_plain_loops(seed, classes, voxels, dtype, name, kind, 
     statistics, predicted = accumulate(p, y, protocol)
     np.testing.assert_array_equal(predicted, p.argmax(axis=0))
     counted = y != 255
-    domain = {"all": counted, "foreground": counted & (y > 0)}
+    predicted_foreground = counted & (predicted > 0)
+    domain = {"all": counted, "foreground": counted & (y > 0), "predicted-foreground": predicted_foreground}
     edges = cell_edges(protocol.cece_bins, protocol.cece_threshold)
     for c in range(classes):
         inside = domain[protocol.cece_domain]

@@ -43,8 +43,8 @@ class Scene:
         """Pairs (p, target) of the top label, and how many voxels count."""
         if self.protocol.ece_confidence == "foreground":
             return self.without_zeros(list(zip((1 - self.p[0]).ravel(), self.y.ravel() > 0, strict=True)))
-        inside = self.y > 0 if self.protocol.ece_domain == "foreground" else self.y >= 0
-        return self.without_zeros(self.top_pairs(inside))
+        domains = {"all": self.y >= 0, "foreground": self.y > 0, "predicted-foreground": self.yhat > 0}
+        return self.without_zeros(self.top_pairs(domains[self.protocol.ece_domain]))
 
     def top_pairs(self, inside):
         return [(self.p[(self.yhat[v], *v)], self.yhat[v] == self.y[v]) for v in zip(*np.nonzero(inside), strict=True)]
@@ -52,7 +52,7 @@ class Scene:
     def class_pairs(self, c):
         """Pairs (p_c, [y = c]) of the domain of CECE."""
         inside = self.y > 0 if self.protocol.cece_domain == "foreground" else self.y >= 0
-        if self.protocol.cece_threshold is not None:
+        if self.protocol.cece_threshold is not None and self.protocol.cece_threshold_on == "voxels":
             inside = inside & (self.p[c] > self.protocol.cece_threshold)
         return list(zip(self.p[c][inside], self.y[inside] == c, strict=True))
 
@@ -99,6 +99,11 @@ def ece(pairs, voxels, bins):
 
 def cece(scene):
     by_class = scene.by_class(ece)
+    if scene.protocol.cece_threshold_on == "classes":
+        by_class = {
+            c: value if scene.p[int(c)].mean() > scene.protocol.cece_threshold else math.nan
+            for c, value in by_class.items()
+        }
     known = [value for value in by_class.values() if not math.isnan(value)]
     return {**by_class, "all": math.fsum(known) / len(known)}
 

@@ -14,6 +14,8 @@ def elements(mask, surface):
     if surface == "corners":
         blocks = np.stack([_moved(mask, offset, corners=True) for offset in product((-1, 0), repeat=mask.ndim)])
         return np.argwhere(blocks.any(axis=0) & ~blocks.all(axis=0)).astype(float)
+    if surface == "voxels":
+        return np.argwhere(mask).astype(float)
     neighbours = [
         _moved(mask, offset)
         for offset in product((-1, 0, 1), repeat=mask.ndim)
@@ -53,6 +55,8 @@ def distances_by_map(reference, prediction, spacing_mm, definition):
     step = spacing_mm if chosen.spacing else [1.0] * reference.ndim
     structure = ndimage.generate_binary_structure(reference.ndim, reference.ndim if chosen.surface == "full" else 1)
     ours, theirs = (mask & ~ndimage.binary_erosion(mask, structure) for mask in (reference, prediction))
+    if chosen.surface == "voxels":
+        ours, theirs = reference, prediction
     return tuple(
         ndimage.distance_transform_edt(~target, sampling=step)[query] if target.any() else np.full(query.sum(), np.inf)
         for query, target in ((ours, theirs), (theirs, ours))
