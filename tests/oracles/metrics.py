@@ -25,13 +25,15 @@ class Scene:
         self.classes = len(probabilities)
         self.yhat = np.argmax(probabilities, axis=0)
 
+    def pairs(self):
+        """Reference and prediction of each foreground class, or of their union."""
+        if self.protocol.union:
+            return {"foreground": (self.y > 0, self.yhat > 0)}
+        return {str(c): (self.y == c, self.yhat == c) for c in range(1, self.classes)}
+
     def masks(self, metric):
         """A metric of each foreground class (or their union), and the mean."""
-        if self.protocol.union:
-            pairs = {"foreground": (self.y > 0, self.yhat > 0)}
-        else:
-            pairs = {str(c): (self.y == c, self.yhat == c) for c in range(1, self.classes)}
-        values = {name: metric(*pair) for name, pair in pairs.items()}
+        values = {name: metric(*pair) for name, pair in self.pairs().items()}
         return {**values, "mean": math.fsum(values.values()) / len(values)}
 
     def distances(self, metric):
@@ -164,7 +166,7 @@ def cells(p, y):
     """(voxels, mean p, positives) of each cell of 1/960, as tuples in the order of p."""
     found = {}
     for value, target in zip(p.tolist(), y.tolist(), strict=True):
-        k = max(int(value > 0), math.ceil(np.float32(value) * 960 - 1e-4))
+        k = max(int(np.float32(value) > 0), math.ceil(np.float32(value) * 960 - 1e-4))
         found.setdefault(k, []).append((value, target))
     parts = (found[k] for k in sorted(found))
     return tuple((len(part), math.fsum(p for p, _ in part) / len(part), sum(t for _, t in part)) for part in parts)
@@ -193,9 +195,9 @@ def smooth(of_class):
     """The width at which the error smoothed by as much, with mirror images on both sides, equals the width."""
     n, said, positive = (np.array(column, float) for column in zip(*of_class, strict=True))
     centres = (np.arange(2000) + 0.5) / 2000
-    images = np.concatenate([sign * said + shift for shift in (-2, 0, 2) for sign in (1, -1)])
+    images = np.concatenate([sign * said + shift for shift in (-4, -2, 0, 2, 4) for sign in (1, -1)])
     apart = (centres[:, None] - images) ** 2
-    error = np.tile(positive - n * said, 6) / n.sum()
+    error = np.tile(positive - n * said, 10) / n.sum()
 
     def smoothed(width):
         kernel = np.exp(-apart / (2 * width**2)) / (width * math.sqrt(2 * math.pi))
