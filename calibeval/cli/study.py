@@ -75,6 +75,8 @@ def _print_plan(study: Study, workers: int) -> None:
     from calibeval.cli.console import make_console
     from calibeval.study.estimate import estimate
 
+    if study.about:
+        print(terminal(study.about))
     make_console().print(_states(study))
     for line in estimate(study, workers):
         print(line)
@@ -133,7 +135,7 @@ def _run(study: Study, workers: int, scheduler: str | None, *, quiet: bool) -> N
         outcomes = run_study(study, workers, watch, scheduler)
     tables = collect_tables(study)
     write_tables(study.out / "tables", tables)
-    figures = write_figures(study.out, tables, lambda text: print(f"calibeval: {text}", file=sys.stderr))
+    figures = write_figures(study, tables, lambda text: print(f"calibeval: {text}", file=sys.stderr))
     if not quiet:
         print(
             f"wrote {count_of(len(tables), 'table')} and {count_of(len(figures), 'figure')} to {study.out}",

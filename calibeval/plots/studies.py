@@ -138,32 +138,43 @@ def sdf_bound(stated: Float, true: Float, kappa: float, ax: Sequence[Axes] | Non
     """
     with st.style():
         left, right = ax or st.new_panels(2, 2, "page", st.Grid(0.62, left=0.6, bottom=0.4, apart=0.7, right=0.15))
-        ideal, reach = 1 / (1 + np.exp(kappa * true)), np.abs(true).max()
+        reach = np.abs(true).max()
         places = np.unique(np.round(true))
         low, middle, high = np.array([np.quantile(stated[np.round(true) == s], (0.05, 0.5, 0.95)) for s in places]).T
         s = np.linspace(-reach, reach, 200)
-        left.fill_between(places, low, high, color=st.ACCENT, alpha=0.2, lw=0, label="5 to 95% of voxels")
+        left.fill_between(places, low, high, color=st.ACCENT, alpha=0.2, lw=0, label="p, 5 to 95%")
         left.plot(places, middle, color=st.ACCENT, marker="o", ms=2.5, lw=1, label="median p")
-        left.plot(s, 1 / (1 + np.exp(kappa * s)), color=st.INK, ls="--", lw=1, label="p* = σ(-κ s)")  # noqa: RUF001  # sigma, as in the paper
-        left.set(xlabel="signed distance s [pixels], negative inside", ylabel="probability p", ylim=(-0.03, 1.03))
-        left.legend()
-        error, delta = np.abs(stated - ideal), np.abs(-np.log(stated / (1 - stated)) / kappa - true)
+        left.plot(s, 1 / (1 + np.exp(kappa * s)), color=st.INK, ls="--", lw=1, label="p*")
+        left.set(xlabel="signed distance s [pixels]", ylabel="probability p", ylim=(-0.03, 1.03))
+        left.legend(loc="upper right")
+        error, delta = errors_and_distances(stated, true, kappa)
         few = slice(None, None, -(-len(delta) // _DOTS))
         right.plot(delta[few], error[few], ".", color=st.ACCENT, ms=1.5, alpha=0.3, mew=0, label="voxels")
         d = np.linspace(0, delta.max(), 100)
         right.plot(d, np.minimum(1, kappa * d / 4), color=st.COLOURS[1], lw=1.2, label="bound κ δ / 4")
-        right.set(xlabel="error of the distance δ = |ŝ - s| [pixels]", ylabel="|p - p*|", ylim=(-0.03, 1.06))
-        right.legend(loc="lower right")
+        right.set(xlabel="δ = |ŝ - s| [pixels]", ylabel="|p - p*|", ylim=(-0.03, 1.06))
+        right.legend(loc="lower right", markerscale=4)
     return [left, right]
 
 
+def errors_and_distances(stated: Float, true: Float, kappa: float) -> tuple[Float, Float]:
+    """|p - p*| and |s(p) - s| of each voxel, as `sdf_bound` has them."""
+    error = np.abs(stated - 1 / (1 + np.exp(kappa * true)))
+    return error, np.abs(-np.log(stated / (1 - stated)) / kappa - true)
+
+
 def case_bounds(cases: Sequence[tuple[float, float]], ax: Axes | None = None) -> Axes:
-    """Draw each case's mean |p - p*| against the mean of its bound kappa / 4 |s(p) - s|; all lie below the diagonal."""
+    """Draw each case's mean error |p - p*| against the mean of its bound kappa / 4 |s(p) - s|.
+
+    Args:
+        cases: the two means of each; none lies above the diagonal.
+        ax: where to draw; None makes a figure.
+    """
     with st.style():
         axes = ax or st.new_panels(1, 1, "column", st.Grid(0.8, left=0.65, bottom=0.4))[0]
-        bound, error = np.array(cases).T
-        axes.plot([0, bound.max() * 1.05], [0, bound.max() * 1.05], color=st.COLOURS[1], lw=1.2, label="bound")
+        error, bound = np.array(cases).T
+        axes.plot([0, bound.max() * 1.1], [0, bound.max() * 1.1], color=st.COLOURS[1], lw=1.2, label="bound")
         axes.plot(bound, error, "o", color=st.ACCENT, ms=3.5, label="a held-out case")
-        axes.set(xlabel="mean of κ |ŝ - s| / 4", ylabel="mean |p - p*|", xlim=(0, None), ylim=(0, None))
-        axes.legend()
+        axes.set(xlabel="mean of \u03ba \u03b4 / 4", ylabel="mean of |p - p*|", xlim=(0, None), ylim=(0, None))
+        axes.legend(loc="upper left")
     return axes

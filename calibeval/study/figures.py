@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,10 +15,21 @@ from calibeval.files import write_text
 from calibeval.metrics import METRICS, badness
 from calibeval.plots import maps, studies
 from calibeval.plots.maps import Picture, Scale
-from calibeval.plots.style import SMALL, need_matplotlib, save, style
+from calibeval.plots.style import (
+    SMALL,
+    WIDTHS,
+    Grid,
+    Legend,
+    figure_of,
+    looks,
+    need_matplotlib,
+    new_panels,
+    save,
+    style,
+)
 from calibeval.study.collect import StudyTable
-from calibeval.study.plan import Run, slug
-from calibeval.study.samples import Sample, one_run_a_method
+from calibeval.study.plan import Run, Study, slug
+from calibeval.study.samples import Sample, held_out, one_run_a_method, read_history
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,19 +80,22 @@ class Scene(NamedTuple):
         return self.sample.probabilities[method][:, self.sample.slice]
 
 
-def write_figures(out: Path, tables: Sequence[StudyTable], tell: Callable[[str], None]) -> list[Path]:
+def write_figures(study: Study, tables: Sequence[StudyTable], tell: Callable[[str], None]) -> list[Path]:
     """Draw what each grid's runs allow, as SVG and PNG in `OUT/figures`; `tell` hears what could not be drawn."""
     try:
         need_matplotlib()
     except MissingExtraError as error:
         tell(f"no figures: {error}")
         return []
+    from calibeval.train.team import limit_threads
+
+    limit_threads(study.threads)
     written: list[Path] = []
     for table, data in [(each, data) for each in tables for data in each.grid.data]:
         runs = one_run_a_method(table, data)
         if not runs:
             continue
-        scene = Scene(out / "figures", table, data, runs, Sample(runs))
+        scene = Scene(study.out / "figures", table, data, runs, Sample(runs))
         for name, draw in _wanted(table):
             try:
                 with style():
@@ -191,22 +203,20 @@ def _side_by_side(scene: Scene, words: Sequence[str]) -> Axes:
 
 def _convergence(scene: Scene) -> Axes | None:
     """Validation numbers over epochs, over all folds and seeds."""
-    from calibeval.plots.style import Grid, Legend, figure_of, looks, new_panels
-
-    histories: dict[str, list[list[dict[str, str]]]] = {}
+    histories: dict[str, list[dict[str, Any]]] = {}
     for run in (run for run in scene.table.runs if run.data == scene.data):
-        path = run.folder / "metrics.csv"
-        if path.is_file():
-            histories.setdefault(run.method, []).append(list(csv.DictReader(path.read_text().splitlines())))
-    rows = chain.from_iterable(chain.from_iterable(histories.values()))
-    shown = [name for name in _CURVES if any(f"val_{name}" in row for row in rows)] if histories else []
+        if (run.folder / "metrics.csv").is_file():
+            histories.setdefault(run.method, []).append(read_history(run))
+    held = {name for runs in histories.values() for history in runs for name in history}
+    shown = [name for name in _CURVES if f"val_{name}" in held]
     if not shown:
         return None
-    legend = Legend.of(dict.fromkeys(histories, ""), 6.6)
-    panels = new_panels(len(shown), len(shown), "page", Grid(0.8, left=0.5, apart=0.5, bottom=0.35 + legend.height))
+    size = "page" if len(shown) > 1 else "column"
+    legend = Legend.of(dict.fromkeys(histories, ""), 0.94 * WIDTHS[size])
+    panels = new_panels(len(shown), len(shown), size, Grid(0.8, left=0.5, apart=0.5, bottom=0.35 + legend.height))
     for axes, name in zip(panels, shown, strict=True):
         curves = {
-            method: [np.array([float(row.get(f"val_{name}", "nan")) for row in run]) for run in runs]
+            method: [history.get(f"val_{name}", np.array([np.nan])) for history in runs]
             for method, runs in histories.items()
         }
         studies.convergence(curves, f"validation {name}", axes)
@@ -239,23 +249,24 @@ def _weights(scene: Scene) -> Axes:
 
 
 def _appendix_c(scene: Scene) -> Axes:
-    """Probabilities against distances in the sample, for all foreground classes."""
-    stated, true = _stated_and_true(scene)
-    return studies.sdf_bound(stated, true, _kappa(scene.shown))[0]
+    """Probabilities against distances, over all cases that a run held out, and the bound case by case."""
+    run, kappa = scene.shown, float(scene.shown.config.settings.get("kappa", 1.0))
+    cases = [_stated_and_true(labels, chances) for labels, chances in held_out(run)]
+    left, middle, right = new_panels(3, 3, "page", Grid(0.9, left=0.5, bottom=0.4, apart=0.5))
+    stated, true = (np.concatenate(parts) for parts in zip(*cases, strict=True))
+    studies.sdf_bound(stated, true, kappa, (left, middle))
+    errors = (studies.errors_and_distances(*case, kappa) for case in cases)
+    studies.case_bounds([(error.mean(), kappa / 4 * delta.mean()) for error, delta in errors], right)
+    return left
 
 
-def _stated_and_true(scene: Scene) -> tuple[Any, Any]:
+def _stated_and_true(labels: Any, chances: Any) -> tuple[Any, Any]:
+    """Probabilities of the foreground classes, and distances to them where these were computed."""
     from calibeval.train.insight import distances
 
-    chances = scene.sample.probabilities[scene.shown.method]
-    true = distances(scene.sample.labels, len(chances)).swapaxes(0, 1)
-    near = np.abs(true[1:]) < _DISTANCE.high  # beyond, a distance was not computed
-    stated = np.clip(chances[1:].astype(np.float64), _CLIP, 1 - _CLIP)
-    return stated[near], true[1:][near].astype(np.float64)
-
-
-def _kappa(run: Run) -> float:
-    return float(run.config.settings.get("kappa", 1.0))
+    true = distances(labels, len(chances)).swapaxes(0, 1)[1:].astype(np.float64)
+    near = np.abs(true) < _DISTANCE.high
+    return np.clip(chances[1:].astype(np.float64), _CLIP, 1 - _CLIP)[near], true[near]
 
 
 def _is_ours(run: Run) -> bool:

@@ -22,7 +22,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,11 +87,13 @@ class Study:
         out: folder of runs, tables and figures.
         threads: of each run; it may decide the last bits of its numbers, so that it does not follow from the machine.
         grids: what goes into which table.
+        about: what the file says of itself, in the comment at its top.
     """
 
     out: Path
     threads: int
     grids: tuple[Grid, ...]
+    about: str = ""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -111,7 +113,8 @@ def read_study(path: Path, data: Mapping[str, str], out: Path | None = None) -> 
         UsageError: the file cannot be read or asks for what there is not; or runs of other settings lie in `out`.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file. Presets: {', '.join(preset_names())} (--preset).") from error
     except (OSError, ValueError) as error:
@@ -123,7 +126,8 @@ def read_study(path: Path, data: Mapping[str, str], out: Path | None = None) -> 
     made = [_make_grid(path, content, grid) for grid in ([grids] if isinstance(grids, dict) else grids)]
     if not made:
         raise UsageError(f"{path}: no [grid] with methods, so that there is nothing to do.")
-    study = Study(Path(content["out"]), int(content.get("threads", 1)), tuple(made))
+    about = " ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
+    study = Study(Path(content["out"]), int(content.get("threads", 1)), tuple(made), about)
     _refuse_ambiguous(path, study)
     for run in study.runs:
         _refuse_other_settings(run)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.io.arrays import open_array
@@ -38,12 +40,7 @@ class Sample:
 
     @cached_property
     def _volume(self) -> Any:
-        from calibeval.train.cases import find_data
-        from calibeval.train.volumes import read_volume
-
-        config = self.runs[0].config
-        data = find_data(Path(config.data), config.channels or None)
-        return read_volume(data.cases[self.case], data.scheme)
+        return _read(self.runs[0], [self.case])[self.case]
 
     @property
     def images(self) -> Array:
@@ -84,6 +81,29 @@ def one_run_a_method(table: StudyTable, data: str) -> list[Run]:
     first = {(run.config.fold, run.config.seed) for run in found.values()}
     place = min(first) if first else None
     return [run for run in found.values() if (run.config.fold, run.config.seed) == place]
+
+
+def held_out(run: Run) -> Iterator[tuple[Array, Array]]:
+    """Labels (D, H, W) and probabilities (C, D, H, W) of each case that a run held out."""
+    paths = {_stem(path): path for path in sorted((run.folder / "preds").glob("*/*"))}
+    names = json.loads((run.folder / "splits.json").read_text(encoding="utf-8"))["test"]
+    for name, volume in _read(run, [name for name in names if name in paths]).items():
+        yield volume.label, open_array(paths[name], ("probs",)).load()
+
+
+def read_history(run: Run) -> dict[str, Array]:
+    """Columns of metrics.csv."""
+    rows = list(csv.DictReader((run.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]} if rows else {}
+
+
+def _read(run: Run, names: Sequence[str]) -> dict[str, Any]:
+    """Cases of a run's data set with their images and labels."""
+    from calibeval.train.cases import find_data
+    from calibeval.train.volumes import read_volume
+
+    data = find_data(Path(run.config.data), run.config.channels or None)
+    return {name: read_volume(data.cases[name], data.scheme) for name in names}
 
 
 def _stem(path: Path) -> str:

@@ -34,7 +34,7 @@ def grad_cam(path: Path, image: Float, index: int) -> Float | None:
         index: of the class.
 
     Returns:
-        (H, W), 1 where it raises them most and 0 where least; None for another network than a U-Net.
+        (H, W), 1 where it raises them most and 0 where it does not; None for another network than a U-Net.
 
     Raises:
         MissingExtraError: without monai.
@@ -50,9 +50,10 @@ def grad_cam(path: Path, image: Float, index: int) -> Float | None:
     batch = torch.from_numpy(image)[None]
     shape = batch.shape[2:]
     padded = pad_image(batch, whole_frame(shape, checkpoint.size, BACKBONES[checkpoint.network.backbone]))
-    cam = GradCAM(network, target_layers=f"encoder.{len(network.encoder) - 1}")
+    layer = f"encoder.{len(network.encoder) - 1}"
+    cam = GradCAM(network, target_layers=layer, postprocessing=lambda found: found)
     found: Float = crop_centre(cam(padded, class_idx=index)[0, 0], shape).detach().numpy()
-    return 1 - found  # MONAI turns its maps, so that 0 is where the class is raised most
+    return np.asarray(found / max(found.max(), np.finfo(np.float32).tiny), np.float32)
 
 
 def distances(label: NDArray[np.uint8], classes: int) -> Float:
@@ -78,18 +79,20 @@ def measure_steps(configs: Mapping[str, TrainConfig], repeats: int = 9) -> tuple
         repeats: steps of each, after one that does not count.
 
     Returns:
-        Seconds of the steps, from the loading of a batch to the step of the optimizer; and the batches of an epoch.
+        Seconds of the steps, from the loading of a batch to the step of the optimizer, and the batches of an epoch. On
+        one thread of a CPU seconds are those of this process, in which other work on the machine does not count.
     """
     first = next(iter(configs.values()))
     plan, team = make_plan(first), Team(0, 1, choose_device(first.device))
     sessions = {name: open_session(config, plan, team, None, Path()) for name, config in configs.items()}
     batches = {name: _batches(session) for name, session in sessions.items()}
+    clock = time.process_time if team.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in configs}
     for _ in range(repeats + 1):
         for name, session in sessions.items():
-            started = time.perf_counter()
+            started = clock()
             _step(session, next(batches[name]))
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: times[1:] for name, times in seconds.items()}, len(next(iter(sessions.values())).order)
 
 

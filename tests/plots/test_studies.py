@@ -50,3 +50,12 @@ def test_no_voxel_lies_above_the_bound():
     delta, error = map(np.asarray, right.lines[0].get_data())
     assert len(delta) <= 4000
     assert (error <= 2.0 * delta / 4 + 1e-12).all()
+
+
+def test_errors_and_bounds_by_hand():
+    """p = .5 stands for the outline; at s = ln 3, kappa 1, p* is a quarter."""
+    error, delta = studies.errors_and_distances(np.array([0.5]), np.array([np.log(3)]), 1.0)
+    assert close(error, [0.25])
+    assert close(delta, [np.log(3)])
+    axes = studies.case_bounds([(error.mean(), delta.mean() / 4)])
+    assert close(axes.lines[1].get_ydata(), [0.25])

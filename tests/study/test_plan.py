@@ -72,4 +72,6 @@ def test_the_state_is_what_lies_in_the_folder(tmp_path):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_can_be_planned(tmp_path, name):
-    assert read_study(PRESETS / f"{name}.toml", {}, tmp_path).runs
+    study = read_study(PRESETS / f"{name}.toml", {}, tmp_path)
+    assert study.runs
+    assert study.about.endswith(".")
