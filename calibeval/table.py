@@ -239,7 +239,7 @@ def _numbers(sheet: Sheet, values: pd.Series[str]) -> pd.Series[float]:
     import pandas as pd
 
     numbers = []
-    for line, text in zip(values.index, values, strict=True):
+    for line, text in zip(values.index, values.to_numpy(dtype=object), strict=True):
         try:
             numbers.append(to_number(text, sheet.separator) if text else math.nan)
         except ValueError as error:

@@ -43,7 +43,8 @@ def reliability(
     """Draw one reliability diagram; several methods lie over one another, one has its gap tinted.
 
     Args:
-        results: tables or their side files, or what `score_case` or `score_folder` give; see `binned.read_results`.
+        results: tables or their side files, or what `score_case` or `score_folder` give, see `binned.read_results`; or
+            curves by method.
         ax: where to draw; None makes a figure.
         part: `all`, `boundary`, or a class; see `binned.curve_of`.
         groups: case to whom it belongs, for the band; None takes each case for its own.
@@ -57,7 +58,7 @@ def reliability(
         UsageError: no such class.
     """
     with st.style():
-        curves = {name: curve_of(table, part, groups) for name, table in read_results(results).items()}
+        curves = _curves(results, part, groups)
         every = methods or st.looks(curves)
         if ax is None:
             title = name_of(part) if len(curves) > 1 else next(iter(curves), "") or name_of(part)
@@ -107,6 +108,12 @@ def reliability_panels(
             for part in parts
         ]
         return _panels(each, every, size, len(parts) if len(parts) > 1 and len(tables) > 1 else 0)
+
+
+def _curves(results: Any, part: str, groups: Mapping[str, str] | None) -> dict[str, Curve]:
+    if isinstance(results, Mapping) and all(isinstance(each, Curve) for each in results.values()):
+        return dict(results)
+    return {name: curve_of(table, part, groups) for name, table in read_results(results).items()}
 
 
 def name_of(part: str) -> str:

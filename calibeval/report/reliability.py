@@ -62,7 +62,7 @@ def _figures(entries: Sequence[Entry], part: str, look: Mapping[str, Look]) -> I
         curve = curve_of(entry.bins, part, entry.groups)
         words = f"{curve.verdict}: {curve.words}" if curve.words else ""
         says = f"Reliability diagram of {entry.label}, {name_of(part)}. {words}"
-        axes = reliability({entry.label: entry.bins}, part=part, groups=entry.groups, methods=look)
+        axes = reliability({entry.label: curve}, part=part, methods=look)
         yield Figure(
             entry.label, words, svg_of(untitled(axes), says), (_HEAD, *_rows(curve)), on_page(look[entry.label].colour)
         )
