@@ -195,7 +195,7 @@ def _make_run(path: Path, content: Mapping[str, Any], place: tuple[str, str, Met
     _refuse_unknown(path, "[train] and [data]", shared, _SETTINGS)
     shared = {name: tuple(value) if isinstance(value, list) else value for name, value in shared.items()}
     if "size" in shared:
-        shared["size"] = parse_size(str(shared["size"]))
+        shared["size"] = parse_size(str(shared["size"]), shared.get("dim", 2))
     folders = map(slug, (data, backbone, method.name, f"f{fold.replace('/', 'of')}-s{seed}"))
     chosen = {
         **shared, "data": str(folder), "backbone": backbone, "loss": method.loss, "settings": dict(method.settings),
