@@ -19,6 +19,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DTYPES = {"1": "b1", "I;16": "u2", "I;16B": "u2", "I": "i4", "F": "f4"}  # of Pillow's modes; others are uint8
 _PARTS = ((273, 324), (279, 325))  # entries of TIFF: where strips or tiles begin, and how long they are
 _ENTRIES = {258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 339}  # that say how values are stored
+_HEADER = 8  # bytes of TIFF
+_TURN = 274  # how the page lies
 _MEANING = 262  # whether 0 is black
 _LOSSY = 16  # bits of a colour, of which Pillow keeps 8
 
@@ -67,32 +69,46 @@ def open_tiff(path: Path, _keys: tuple[str, ...]) -> ArrayFile:
 
     def load() -> Array:
         check_memory(path, math.prod(shape) * dtype.itemsize)
-        values = np.empty((pages, *page), dtype)
+        values, first = np.empty((pages, *page), dtype), b""
         with _no_warnings(), path.open("rb") as file, TiffImageFile(file) as image:
             for number in range(pages):
                 image.seek(number)
                 if _kind(image) != kind:
                     raise InputError(path, f"its page {number + 1} is unlike the first.", "Save pages of one kind.")
-                _check_strips(path, image, math.prod(page) * dtype.itemsize)
+                stored = _stored(path, file, image, math.prod(page) * dtype.itemsize)
+                first = first or stored
                 values[number] = np.asarray(image)
+                if stored != first and np.array_equal(values[number], values[0]):
+                    raise BrokenFileError(path, f"its page {number + 1} cannot be read.", AGAIN)
         return values.reshape(shape)
 
     return ArrayFile(path, shape, dtype, load, vector=channels > 1)
 
 
-def _kind(image: Any) -> tuple[str, tuple[int, int], set[int]]:
-    """What pages of one file share; of entries that are lost in one page Pillow makes the pixels of another."""
-    return image.mode, image.size, {tag for tag in _ENTRIES if image.tag_v2.get(tag) is not None}
+def _kind(image: Any) -> tuple[Any, ...]:
+    """What pages of one file share."""
+    tags = image.tag_v2
+    said = {tag for tag in _ENTRIES if tags.get(tag) is not None}
+    return image.mode, image.size, tags.get(_MEANING), tags.get(_TURN, 1), said
 
 
-def _check_strips(path: Path, image: Any, size: int) -> None:
-    """Refuse a page without what Pillow would guess, or with fewer bytes than it reads."""
+def _stored(path: Path, file: BinaryIO, image: Any, size: int) -> bytes:
+    """The bytes of a page: of one whose entries libtiff does not understand, Pillow gives the pixels of the first.
+
+    Raises:
+        BrokenFileError: it lacks what Pillow would guess, or has fewer bytes than Pillow reads.
+    """
     tags = image.tag_v2
     offsets, lengths = ([*tags.get(strips, ()), *tags.get(tiles, ())] for strips, tiles in _PARTS)
-    if not lengths or len(lengths) != len(offsets) or tags.get(_MEANING) is None:
+    if not lengths or len(lengths) != len(offsets) or min(offsets) < _HEADER or tags.get(_MEANING) is None:
         raise BrokenFileError(path, "a page lacks entries that every TIFF has.", AGAIN)
-    if image.info.get("compression") == "raw" and sum(lengths) < size:
+    if sum(lengths) > path.stat().st_size or (image.info.get("compression") == "raw" and sum(lengths) < size):
         raise BrokenFileError(path, f"a page has {sum(lengths)} bytes, expected {size}.", AGAIN)
+    parts = []
+    for offset, length in zip(offsets, lengths, strict=True):
+        file.seek(offset)
+        parts.append(file.read(length))
+    return b"".join(parts)
 
 
 def _no_warnings() -> warnings.catch_warnings[None]:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -107,8 +108,11 @@ def by_tifffile(path):
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        pages = np.stack([page.asarray() for page in file.pages])
-    return pages if len(pages) > 1 else pages[0]
+        pages: Any = file.pages
+        if any(page.photometric == 0 or getattr(page.tags.get(274), "value", 1) != 1 for page in pages):
+            return None  # white is 0, or the page is turned: Pillow turns values and pages, tifffile leaves them
+        found = np.stack([page.asarray() for page in pages])
+    return found if len(found) > 1 else found[0]
 
 
 def _itk(path):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.fuzz import differential
 from tests.fuzz.differential import disagreements, draw_case
 from tests.kernels import large
+from tests.oracles.metrics import FORMULAS
 
 pytestmark = large
 
@@ -21,7 +22,7 @@ def test_random_tiny_cases_have_the_numbers_of_brute_force(number):
 
 
 def test_a_number_that_is_wrong_differs(monkeypatch):
-    monkeypatch.setitem(differential.FORMULAS, "ECE", lambda scene: {"all": 2.0})
+    monkeypatch.setitem(FORMULAS, "ECE", lambda scene: {"all": 2.0})
     _, _, differing = differential.search(0)
     assert len(differing) == 1
     assert differing[0].startswith("draw_case(random.Random(0)): ECE of all: (")

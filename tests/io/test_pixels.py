@@ -101,6 +101,16 @@ def test_a_tiff_that_lost_an_entry_is_not_read_by_guessing(tag, pages, message, 
         open_array(tmp_path / "a.tif").load()
 
 
+def test_a_page_that_cannot_be_read_is_not_the_first_once_more(tmp_path):
+    """So Pillow has it where libtiff refuses an entry, here one that says how channels lie."""
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([LABELS, 2 - LABELS])), str(tmp_path / "a.tif"), True)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[entry(content, 284) + 8] = 77
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(BrokenFileError, match="its page 2 cannot be read"):
+        open_array(tmp_path / "a.tif").load()
+
+
 def test_a_tiff_does_not_read_on_behind_its_pixels(tmp_path):
     Image.fromarray(LABELS).save(tmp_path / "a.tif")
     content = bytearray((tmp_path / "a.tif").read_bytes())
