@@ -100,7 +100,8 @@ def _stored(path: Path, file: BinaryIO, image: Any, size: int) -> bytes:
     """
     tags = image.tag_v2
     offsets, lengths = ([*tags.get(strips, ()), *tags.get(tiles, ())] for strips, tiles in _PARTS)
-    if not lengths or len(lengths) != len(offsets) or min(offsets) < _HEADER or tags.get(_MEANING) is None:
+    whole = lengths and all(lengths) and len(lengths) == len(offsets) and min(offsets) >= _HEADER
+    if not whole or tags.get(_MEANING) is None:
         raise BrokenFileError(path, "a page lacks entries that every TIFF has.", AGAIN)
     if sum(lengths) > path.stat().st_size or (image.info.get("compression") == "raw" and sum(lengths) < size):
         raise BrokenFileError(path, f"a page has {sum(lengths)} bytes, expected {size}.", AGAIN)
