@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from calibeval.io.classes import ClassScheme
 from calibeval.io.in_memory import case_of_arrays
+from calibeval.io.remote import local_path
 from calibeval.lesion_table import LesionRow
 from calibeval.metrics import select_metrics
 from calibeval.metrics.statistics import Statistics
@@ -145,8 +146,8 @@ def score_folder(
     """Score files, as `calibeval score` does, without writing any.
 
     Args:
-        predictions: folder of one method, or of one sub-folder a method, or one file.
-        labels: folder or file; None when each NPZ holds its label.
+        predictions: folder of one method, or of one sub-folder a method, or one file; or the URL of one.
+        labels: folder, file or URL; None when each NPZ holds its label.
         workers: processes; None takes as many as cores, memory and work allow. More than one needs the usual
             `if __name__ == "__main__":` in a script.
         scheduler: address of a dask scheduler, whose workers score in place of processes.
@@ -155,5 +156,6 @@ def score_folder(
     Raises:
         UsageError: nothing to score, or names that fit in more than one way. A bad case never raises: see `errors`.
     """
-    job = plan_job(Path(predictions), None if labels is None else Path(labels), ScoreOptions(**choices))
+    places = (local_path(Path(predictions)), None if labels is None else local_path(Path(labels)))
+    job = plan_job(*places, ScoreOptions(**choices))
     return ScoredFolder(tuple(run_job(job, workers=workers, scheduler=scheduler)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from calibeval.errors import UsageError
 from calibeval.machine import limit_memory
 from calibeval.scoring.options import OPTIONS, Option, ScoreOptions
 from calibeval.wording import parse_size
 
+_WRITTEN = {"--out", "--plot", "--table"}
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default by cores, memory and work.")]
@@ -78,7 +81,17 @@ class PartedGroup(TyperGroup):
 
 
 class PartedCommand(TyperCommand):
-    """A command whose help lists the options by their part."""
+    """A command whose help lists the options by their part, and whose files may be URLs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Bring what URLs name to this machine, then run."""
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            if isinstance(value, Path):
+                ctx.params[parameter.name] = _local(value, parameter)
+            elif isinstance(value, list | tuple):
+                ctx.params[parameter.name] = [_local(x, parameter) if isinstance(x, Path) else x for x in value]
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one section a part."""
@@ -88,6 +101,16 @@ class PartedCommand(TyperCommand):
             (_part(each, "Options"), *text) for each, text in records if text and each.param_type_name == "option"
         ]
         _write_parts(formatter, [*arguments, *options])
+
+
+def _local(path: Path, parameter: Any) -> Path:
+    if ":/" not in path.as_posix():  # most are none, and are not looked at
+        return path
+    from calibeval.io.remote import local_path, url_of
+
+    if _WRITTEN & set(parameter.opts) and (url := url_of(path)):
+        raise UsageError(f"{url}: results are written to this machine. Choose a path for {parameter.opts[-1]}.")
+    return local_path(path)
 
 
 def _part(item: Any, default: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from calibeval.errors import UsageError
 from calibeval.io.read_options import InputKind, ReadOptions, check_axes
+from calibeval.io.remote import as_given
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, MATCHINGS, PROTOCOLS, Protocol, make_protocol
 from calibeval.wording import MISSING_RULES, missing_rule
 
@@ -212,7 +213,7 @@ class ScoreOptions:
 
     def command(self, predictions: Path | None, labels: Path | None) -> str:
         """The command that gives the same numbers: of all options, those that differ from their default."""
-        words = [str(path) for path in (predictions, labels) if path is not None]
+        words = [as_given(path) for path in (predictions, labels) if path is not None]
         for each in fields(self):
             value = getattr(self, each.name)
             if value != each.default:
@@ -297,6 +298,8 @@ def _spacing(value: str | Sequence[float] | None) -> tuple[float, ...] | None:
 def _as_text(value: Any) -> str:
     if isinstance(value, Protocol):
         return value.name
+    if isinstance(value, Path):
+        return as_given(value)
     if isinstance(value, (list, tuple)):
         return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
     return str(value)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from calibeval.errors import InputError, UsageError
+from calibeval.files import read_text
 from calibeval.train.config import TrainConfig, config_to_dict, make_config, parse_size, read_config
 from calibeval.wording import some_of
 
@@ -113,7 +114,7 @@ def read_study(path: Path, data: Mapping[str, str], out: Path | None = None) -> 
         UsageError: the file cannot be read or asks for what there is not; or runs of other settings lie in `out`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         content = tomllib.loads(text)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file. Presets: {', '.join(preset_names())} (--preset).") from error
