@@ -62,7 +62,9 @@ def local_path(path: Path) -> Path:
         origin = hashlib.sha256(url.replace(root, "", 1).encode()).hexdigest()[:8]
         home = inside(_cache(), f"{url.partition(':')[0]}-{origin}")
         if "::" in url:
-            home = inside(home, PurePosixPath(url.rpartition("::")[2]).stem)  # of the archive, which names what it holds
+            home = inside(
+                home, PurePosixPath(url.rpartition("::")[2]).stem
+            )  # of the archive, which names what it holds
         name = root.strip("/")
         _copy(system, _wanted(system, root), home)
         found: Path = home / name
