@@ -18,7 +18,7 @@ from calibeval.datasets.grid import Fitted, Grid, fit, require_itk
 from calibeval.datasets.listing import Listing, Source
 from calibeval.datasets.table import DataSet, recognise
 from calibeval.errors import InputError, UsageError
-from calibeval.files import write_text
+from calibeval.files import inside, write_text
 from calibeval.wording import some_of
 
 RECORD = "prepare.json"
@@ -164,8 +164,8 @@ def _read_record(out: Path, choices: dict[str, Any]) -> dict[str, Any]:
 def _outputs(source: Source, out: Path, channels: int) -> tuple[list[Path], Path]:
     """Files of a case's channels, and of its label."""
     part = "Ts" if source.test else "Tr"
-    images = [out / f"images{part}" / f"{source.case}_{channel:04d}{_SUFFIX}" for channel in range(channels)]
-    return images, out / f"labels{part}" / f"{source.case}{_SUFFIX}"
+    images = [inside(out, f"images{part}/{source.case}_{channel:04d}{_SUFFIX}") for channel in range(channels)]
+    return images, inside(out, f"labels{part}/{source.case}{_SUFFIX}")
 
 
 def _seen(source: Source) -> dict[str, list[int]]:

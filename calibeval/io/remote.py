@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from calibeval.bins import bins_path
 from calibeval.errors import CalibevalError, InputError, MissingExtraError, UsageError
 from calibeval.files import inside, read_text, write_text
 
@@ -98,6 +97,8 @@ def _cache() -> Path:
 
 def _wanted(system: Any, root: str) -> dict[str, dict[str, Any]]:
     """Files by their path on the server, and what is told of each."""
+    from calibeval.bins import bins_path
+
     parent = root.rstrip("/").rpartition("/")[0]
     if _is_folder(system, root):
         found: dict[str, dict[str, Any]] = system.find(root, detail=True)

@@ -110,13 +110,13 @@ def make(home: Path) -> None:
 
 def try_out(home: Path, attempt: Attempt, kills: int, seed: int) -> tuple[int, int, int, int]:
     """Kills that came in time, torn files, ends that differ, files left behind."""
-    chance, whole = random.Random(seed), home / "whole"
+    chance, out = random.Random(seed), home / "out"
+    shutil.rmtree(out, ignore_errors=True)
     begin = time.monotonic()
-    assert _start(attempt.first, home, whole).wait() == 0
-    seconds, expected = time.monotonic() - begin, _files(whole)
+    assert _start(attempt.first, home, out).wait() == 0
+    seconds, expected = time.monotonic() - begin, _files(out)
     killed = torn = different = left = 0
     while killed < kills:
-        out = home / "out"
         shutil.rmtree(out, ignore_errors=True)
         for number in range(IN_A_ROW):
             process = _start(attempt.again(out) if number else attempt.first, home, out)
@@ -127,23 +127,32 @@ def try_out(home: Path, attempt: Attempt, kills: int, seed: int) -> tuple[int, i
                 killed += 1
             process.wait()
             found = {name: data for name, data in _files(out).items() if name not in attempt.growing}
-            torn += sum(expected.get(name) != data for name, data in found.items())
+            torn += _count("torn", {name for name, data in found.items() if expected.get(name) != data})
         assert _start(attempt.again(out), home, out).wait() == 0
         found = _files(out)
         same = {name for name in expected if name not in attempt.growing or name == "metrics.csv"}
-        different += any(found.get(name) != expected[name] for name in same) or found.keys() != expected.keys()
+        wrong = {name for name in same if found.get(name) != expected[name]} | (found.keys() ^ expected.keys())
+        different += _count("different", wrong) > 0
         left += sum(_hidden(path, out) for path in out.rglob("*"))
-    shutil.rmtree(whole)
+    shutil.rmtree(out)
     return killed, torn, different, left
 
 
-def main(folder: str, kills: str = "28") -> int:
-    """Try all commands."""
+def _count(what: str, names: set[str]) -> int:
+    if names:
+        print(what, *sorted(names), file=sys.stderr)
+    return len(names)
+
+
+def main(folder: str, kills: str = "28", *only: str) -> int:
+    """Try all commands, or those named."""
     home = Path(folder) / "kills"
-    shutil.rmtree(home, ignore_errors=True)
-    make(home)
+    if not (home / "run" / "best.pt").exists():
+        make(home)
     rows, bad = [["command", "kills", "torn files", "ends that differ", "files left behind"]], 0
     for seed, (name, attempt) in enumerate(attempts().items()):
+        if only and name not in only:
+            continue
         counts = try_out(home, attempt, int(kills), seed)
         bad += sum(counts[1:])
         rows.append([name, *map(str, counts)])
