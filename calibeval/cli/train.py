@@ -303,12 +303,13 @@ def _watching(config: TrainConfig, *, quiet: bool) -> Iterator[Watcher]:
 
     console = bar_console()
     asked: list[int] = []
+    here = os.getpid()
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        if _leads():
+        if _leads() and os.getpid() == here:  # processes that prepare data inherit this
             console.print("stopping after this step; once more to stop at once")
 
     def epoch(row: dict[str, float]) -> None:

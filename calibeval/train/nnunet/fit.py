@@ -67,14 +67,26 @@ def fit_nnunet(config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume
     Raises:
         InputError: an unusable image or label.
         UsageError: nnU-Net plans no such network, or the GPU's memory does not hold a batch.
-        CalibevalError: the loss is not finite, or a file cannot be written.
+        CalibevalError: the loss is not finite, a file cannot be written, or a process of nnU-Net died.
     """
-    out = Path(config.out)
+    try:
+        return _fit(config, plan, watcher, resume)
+    except torch.cuda.OutOfMemoryError as error:
+        raise UsageError("The GPU's memory does not hold nnU-Net's batch, planned for 8 GB. Free some.") from error
+    except RuntimeError as error:  # nnU-Net's word for whatever went wrong in its processes, which Ctrl-C ends, too
+        if watcher.stop():
+            return Fitted(0, -1.0, finished=False, curves=False)
+        log = Path(config.out) / "nnunet" / "log.txt"
+        raise CalibevalError(f"nnU-Net stopped ({log}): {' '.join(str(error).split())[:300]}") from error
+
+
+def _fit(config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume: Checkpoint | None) -> Fitted:
+    out, history = Path(config.out), resume.resume["progress"]["history"] if resume else []
     provide_kernel_cache()
-    history = resume.resume["progress"]["history"] if resume else []
     if resume:
         renew_records(config, history)
     else:
+        shutil.rmtree(out / "nnunet", ignore_errors=True)  # of a run that saved nothing, perhaps of another split
         write_origin(config, plan.data, plan.split)
     plans, description = prepare(config, plan, out)
     with nnunet_home(out, config.workers) as home:
@@ -82,10 +94,7 @@ def fit_nnunet(config: TrainConfig, plan: TrainingPlan, watcher: Watcher, resume
         if resume:
             _restore(run.trainer, resume)
         _seed(config.seed + len(history))
-        try:
-            finished = len(history) >= config.epochs or _train(run)
-        except torch.cuda.OutOfMemoryError as error:
-            raise UsageError("The GPU's memory does not hold nnU-Net's batch, planned for 8 GB. Free some.") from error
+        finished = len(history) >= config.epochs or _train(run)
         if finished:
             shutil.rmtree(home / "preprocessed")
     curves = finished and plot_curves(out / "curves.png", [history[epoch] for epoch in run.validated()])

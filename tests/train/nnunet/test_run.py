@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("nnunetv2")
 from calibeval.cli import app
+from calibeval.errors import CalibevalError
 from calibeval.io.arrays import open_array
 from calibeval.table import read_table
 from calibeval.train.cases import find_data
@@ -79,6 +80,25 @@ def test_a_run_leaves_what_a_u_net_leaves_and_goes_on(tmp_path, short):
     again, before = (open_array(folder / held_out[0]).load() for folder in (tmp_path / "again", out / "preds" / method))
     np.testing.assert_array_equal(again, before)
     np.testing.assert_allclose(again.sum(axis=0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_dies_in_nnunet_is_a_message_unless_a_stop_was_asked_for(tmp_path, monkeypatch, asked):
+    def die(*_):
+        raise RuntimeError("Some background worker is 6 feet under.\nYuck.")
+
+    monkeypatch.setattr(fit, "prepare", die)
+    data = write_nnunet(tmp_path / "data", NAMES)
+    config = make_config("", data=str(data), out=str(tmp_path / "run"), backbone="nnunet", fold="1/6", device="cpu")
+    stale = tmp_path / "run" / "nnunet" / "preprocessed"
+    stale.mkdir(parents=True)
+    watcher = Watcher(stop=lambda: asked)
+    if asked:
+        assert not run_whole(config, watcher).fitted.finished
+    else:
+        with pytest.raises(CalibevalError, match=r"nnU-Net stopped \(.*log.txt\): Some background .* feet under. Yuck"):
+            run_whole(config, watcher)
+    assert not stale.exists()  # of a run that saved nothing, perhaps of another split
 
 
 def plan_of(data, **settings):
