@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -58,6 +60,12 @@ def random_access(source: PlaneSource) -> PlaneSource:
 
 
 def temporary_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array in a file without a name, gone with the last reference to it; memory holds what is in use."""
+    """An array in a file without a name, gone with the last reference to it; memory holds what is in use.
+
+    Raises:
+        OSError: the disk has no room; without asking, the first write would end the process.
+    """
     with tempfile.TemporaryFile(prefix="calibeval-") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape) * dtype.itemsize))
         return np.memmap(file, dtype, "w+", shape=shape)

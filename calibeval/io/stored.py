@@ -156,7 +156,8 @@ def _check_size(path: Path, stored: Bytes, size: int) -> None:
 
 def _whole(stored: Bytes, shape: tuple[int, ...], dtype: np.dtype[Any], *, fortran: bool) -> Array:
     order: Literal["F", "C"] = "F" if fortran else "C"
-    if math.prod(shape) * dtype.itemsize < _MAPPED:
+    if (size := math.prod(shape) * dtype.itemsize) < _MAPPED:
+        check_memory(stored.path, size)
         return _part(stored, dtype, 0, math.prod(shape)).reshape(shape, order=order)
     if stored.check is not None:
         stored.check()
