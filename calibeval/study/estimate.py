@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 from calibeval.errors import CalibevalError
-from calibeval.study.plan import Run, Study
+from calibeval.phantom import write_sample_data
+from calibeval.study.plan import SAMPLE, Run, Study
 from calibeval.wording import count_of
 
 _STEPS = 3  # measured of each method
@@ -39,7 +43,12 @@ def _measure(runs: list[Run], threads: int) -> tuple[float, str]:
     from calibeval.train.team import limit_threads
 
     limit_threads(threads)
-    found, batches = measure_steps({run.method: run.config for run in reversed(runs)}, _STEPS)
+    configs = {run.method: run.config for run in reversed(runs)}
+    with TemporaryDirectory() as scratch:
+        if Path(runs[0].config.data).name == SAMPLE and not Path(runs[0].config.data).exists():
+            write_sample_data(Path(scratch))
+            configs = {method: replace(config, data=scratch) for method, config in configs.items()}
+        found, batches = measure_steps(configs, _STEPS)
     step = {method: median(times) for method, times in found.items()}
     seconds = sum(step[run.method] * batches * run.config.epochs for run in runs)
     low, high = min(step.values()), max(step.values())

@@ -41,15 +41,24 @@ def run_study(
         scheduler: of dask.distributed, in place of processes here.
 
     Raises:
-        UsageError: a data set's folder is not there.
+        UsageError: an unknown loss or setting, or a data set's folder that is not there.
     """
     tasks = [Task(run, study.threads) for run in study.runs if run.state != "done"]
+    _check_losses([task.run for task in tasks])
     _provide_data(study, [task.run for task in tasks])
     outcomes = []
     for _, outcome in run_tasks(perform, tasks, workers, _died, scheduler=scheduler):
         watch(outcome)
         outcomes.append(outcome)
     return outcomes
+
+
+def _check_losses(runs: Sequence[Run]) -> None:
+    """Build each loss before any work, since a slip in the file would cost all its runs."""
+    from calibeval.train.losses import build_loss
+
+    for run in {run.method: run for run in runs}.values():
+        build_loss(run.config.loss, run.config.settings)
 
 
 def _provide_data(study: Study, runs: Sequence[Run]) -> None:

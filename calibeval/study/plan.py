@@ -33,6 +33,7 @@ from calibeval.wording import some_of
 
 PRESETS = Path(__file__).parent / "presets"
 SAMPLE = "sample_data"  # of the working folder; where it is not, it is made in that of the study
+_LISTS: dict[str, Any] = {"methods": [], "backbones": ["unet"], "folds": 5, "seeds": [0]}  # of a grid, if not given
 _FREE = ("out", "device", "workers")  # may differ from what a run was begun with
 _SETTINGS = {field.name for field in fields(TrainConfig)} - {"data", "out", "loss", "settings", "fold", "seed"}
 
@@ -122,9 +123,12 @@ def read_study(path: Path, data: Mapping[str, str], out: Path | None = None) -> 
         raise UsageError(f"{path}: cannot be read as TOML in UTF-8: {error}.") from error
     _refuse_unknown(path, "the file", content, {"out", "threads", "train", "data", "methods", "grid"})
     content["out"] = str(out or content.get("out", f"studies/{path.stem}"))
-    content["data"] = _places(content.get("data", {}), data, Path(content["out"]))
     grids = content.get("grid", [])
-    made = [_make_grid(path, content, grid) for grid in ([grids] if isinstance(grids, dict) else grids)]
+    try:
+        content["data"] = _places(content.get("data", {}), data, Path(content["out"]))
+        made = [_make_grid(path, content, grid) for grid in ([grids] if isinstance(grids, dict) else grids)]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path}: a value of a kind that was not expected: {error}.") from error
     if not made:
         raise UsageError(f"{path}: no [grid] with methods, so that there is nothing to do.")
     about = " ".join(line.strip("# ") for line in takewhile(lambda line: line.startswith("#"), text.splitlines()))
@@ -148,20 +152,26 @@ def slug(text: str) -> str:
 def _make_grid(path: Path, content: Mapping[str, Any], grid: Mapping[str, Any]) -> Grid:
     table = str(grid.get("table", "table"))
     _refuse_unknown(path, f"grid {table!r}", grid, {"table", "methods", "data", "backbones", "folds", "seeds"})
-    methods = tuple(
-        method for entry in grid.get("methods", content.get("methods", [])) for method in _methods(path, entry)
-    )
-    data = tuple(grid.get("data", content["data"]))
+    listed = {name: _listed(path, name, grid.get(name, content.get(name, default))) for name, default in _LISTS.items()}
+    data = tuple(_listed(path, "data", grid.get("data", list(content["data"]))))
+    methods = tuple(method for entry in listed["methods"] for method in _methods(path, entry))
     if unknown := [name for name in data if name not in content["data"]]:
         raise UsageError(f"{path}: grid {table!r}: [data] has no {unknown[0]!r} ({some_of(content['data'])}).")
     if not (methods and data):
         raise UsageError(f"{path}: grid {table!r} needs methods and a data set.")
-    backbones = tuple(grid.get("backbones", ["unet"]))
-    folds, seeds = grid.get("folds", 5), grid.get("seeds", [0])
-    folds = [f"{i + 1}/{folds}" for i in range(folds)] if isinstance(folds, int) else folds
+    backbones, folds, seeds = tuple(listed["backbones"]), listed["folds"], listed["seeds"]
     places = product(data, backbones, methods)
     runs = (_make_run(path, content, place, fold, seed) for place in places for fold, seed in product(folds, seeds))
     return Grid(table, methods, data, backbones, tuple(runs))
+
+
+def _listed(path: Path, name: str, value: Any) -> list[Any]:
+    """A list; of folds also their number."""
+    if name == "folds" and isinstance(value, int):
+        return [f"{i + 1}/{value}" for i in range(value)]
+    if not isinstance(value, list):
+        raise UsageError(f"{path}: {name} is a list in brackets, as in {name} = [{value!r}], not {value!r}.")
+    return value
 
 
 def _methods(path: Path, entry: str | Mapping[str, Any]) -> Iterator[Method]:

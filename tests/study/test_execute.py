@@ -5,6 +5,7 @@ pytest.importorskip("torch")
 
 from calibeval.cli import app
 from calibeval.errors import InputError, UsageError
+from calibeval.study.estimate import estimate
 from calibeval.study.execute import run_study
 from calibeval.study.plan import SAMPLE
 from tests.study.helpers import STUDY, make_done, make_study
@@ -48,6 +49,13 @@ def test_data_that_are_not_there_are_named_before_any_work(tmp_path, asked):
     assert not asked
 
 
+def test_an_unknown_loss_is_named_before_any_work(tmp_path, asked):
+    study = make_study(tmp_path, STUDY.replace('"dicece"', '"dicecee"'), data={"heart": str(tmp_path)})
+    with pytest.raises(UsageError, match="Unknown loss 'dicecee'"):
+        run_study(study, 1, lambda _: None)
+    assert not asked
+
+
 def test_sample_data_are_made_where_there_are_none(tmp_path, asked, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_study(make_study(tmp_path, STUDY.replace('"heart"', f'"{SAMPLE}"')), 1, lambda _: None)
@@ -75,3 +83,14 @@ def test_the_command_says_what_failed(tmp_path, asked):
 def test_mistakes_on_the_command_line(arguments, message):
     with pytest.raises(UsageError, match=message):
         CliRunner().invoke(app, ["study", *arguments], catch_exceptions=False)
+
+
+def test_an_estimate_writes_nothing(tmp_path, monkeypatch):
+    """Two folds of 12 cases: of each 4 train, 32 slices, 2 batches of 16."""
+    monkeypatch.chdir(tmp_path)
+    text = STUDY.replace('"heart"', f'"{SAMPLE}"').replace("epochs = 2", "epochs = 2\nwidth = 2\nsize = 32")
+    study = make_study(tmp_path, text)
+    line, total = estimate(study, 2)
+    assert line.startswith("heart unet: 8 runs of 2 steps an epoch, ")
+    assert "with 2 workers" in total
+    assert not study.out.exists()

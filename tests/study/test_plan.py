@@ -45,6 +45,10 @@ def test_a_data_set_elsewhere_keeps_its_settings(tmp_path):
         ('name = "SDC"', 'name = "dicece"', "two methods are called 'dicece'"),
         ('loss = "sdc"', 'lam = 1', "a method is a loss"),
         ("[[grid]]", "[[grids]]", "has no grids"),
+        ('["1/3", "2/3"]', '"1/3"', r"folds is a list in brackets, as in folds = \['1/3'\]"),
+        ("[0, 1]", "2", "seeds is a list"),
+        ("epochs = 2", 'epochs = "2"', "of a kind that was not expected"),
+        ('heart = "heart"', "heart = 3", "of a kind that was not expected"),
         ("epochs = 2", "epochs = ", "cannot be read as TOML"),
     ],
 )  # fmt: skip
