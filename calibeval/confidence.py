@@ -22,6 +22,8 @@ METRIC = "gap"
 OVER, UNDER, KEPT, UNTOLD = "over-confident", "under-confident", "keeps its word", "cannot be told"
 _KEPT = 0.05  # how far the interval may reach where a word is called kept
 _NAMED = 2  # worst cases
+_MOSTLY = 2 / 3  # of the gap
+AT_BOUNDARY, AWAY = "at the boundary", "away from the boundary"
 
 
 class Confidence(NamedTuple):
@@ -36,6 +38,8 @@ class Confidence(NamedTuple):
         n: cases, or groups of them.
         most: class whose own gap is largest in the verdict's direction; empty without a direction, or a choice.
         worst: cases with the largest gap in that direction, worst first.
+        where: `at the boundary` or `away from the boundary` of the reference, where two thirds of the gap lie; empty
+            without a direction, without that band, or where it lies on both sides.
     """
 
     verdict: str
@@ -46,6 +50,7 @@ class Confidence(NamedTuple):
     n: int
     most: str = ""
     worst: tuple[str, ...] = ()
+    where: str = ""
 
     def __str__(self) -> str:
         """The sentence."""
@@ -53,8 +58,9 @@ class Confidence(NamedTuple):
         if math.isnan(self.low):
             return f"{self.verdict} (n = {self.n}): {told}"
         text = f"{self.verdict}: {told}; the gap is {100 * self.low:.1f} to {self.high:.1%}"
-        where = [f"most in {self.most}"] * bool(self.most) + [f"worst {some_of(self.worst)}"] * bool(self.worst)
-        return "; ".join([text, *where])
+        most = ", ".join([f"in {self.most}"] * bool(self.most) + [self.where] * bool(self.where))
+        worst = [f"worst {some_of(self.worst)}"] * bool(self.worst)
+        return "; ".join([text, *[f"most {most}"] * bool(most), *worst])
 
 
 def find_confidence(
@@ -82,12 +88,25 @@ def find_confidence(
     if not sign:
         return found
     by_class.pop(background, None)
-    return found._replace(most=_most(by_class, sign), worst=_worst(of_gap, sign))
+    return found._replace(most=_most(by_class, sign), worst=_worst(of_gap, sign), where=_where(bins))
 
 
 def case_confidence(parts: Iterable[Statistics]) -> float:
     """Mean probability of the most probable class of a case, over the voxels of `gap`; NaN without a voxel."""
     return _says_and_right(parts)[0]
+
+
+def _where(bins: Mapping[str, Mapping[str, Statistics]]) -> str:
+    """On which side of the band's edge two thirds of the gap lie, by the voxels of all cases."""
+    parts = [part for case in bins.values() for part in case.values()]
+    if not any(part.boundary.count.any() for part in parts):
+        return ""
+    near, all_ = (
+        sum(float(each.total.sum() - each.count[1].sum()) for each in found)
+        for found in ([part.boundary for part in parts], [part.selected for part in parts])
+    )
+    share = near / all_ if all_ else math.nan
+    return AT_BOUNDARY if share >= _MOSTLY else AWAY if share <= 1 - _MOSTLY else ""
 
 
 def _says_and_right(parts: Iterable[Statistics]) -> tuple[float, float]:

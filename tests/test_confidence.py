@@ -49,6 +49,23 @@ def test_the_other_way_round_it_is_underconfident():
     assert (found.verdict, found.most, found.worst) == ("under-confident", "RV", ("c4", "c1"))
 
 
+@pytest.mark.parametrize(
+    ("near", "where"),
+    [((0.97, 0.0), "at the boundary"), ((0.95, 0.95), "away from the boundary"), ((0.9, 0.45), ""), (None, "")],
+)
+def test_the_side_of_the_boundary_where_the_gap_lies(near, where):
+    """The gap is .1 of 1000 voxels, and of it .97, 0 and .45 of 100 voxels near the boundary: 97%, none, 45%."""
+    bins = {f"c{i}": case(0.9 + i / 1000, 0.8 + i / 1000) for i in range(5)}
+    if near is not None:
+        bins = {
+            name: {"": replace(c[""], boundary=case(near[0], near[1], 100)[""].selected)} for name, c in bins.items()
+        }
+    rows = [Row("m", "", name, "all", "gap", 0.1 + i / 1000) for i, name in enumerate(bins)]
+    found = find_confidence(rows, bins)
+    assert found.where == where
+    assert (f"most {where}" in str(found)) == bool(where)
+
+
 def test_nothing_is_named_where_the_interval_holds_zero():
     small = say([(0.9 + d, 0.9) for d in (-0.02, 0.02, -0.01, 0.01, 0.0)])
     assert (small.verdict, small.most, small.worst) == ("keeps its word", "", ())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _NO_INTERVAL = f"- no interval: fewer than {LEAST} cases with a value, equal values, or an infinite one"
 _COUNTS = STATUSES[1:]  # beside ok
 _PIPE_WIDTH = 100  # of tables where no terminal says
+_WIDE = 120  # columns of a terminal that sees small reliability diagrams
 _GAP = 2  # between columns
 _DETAILS = {"95% from": "low", "to": "high", "pooled": "pooled", "n": "n"}  # of a mean
 
@@ -62,6 +63,9 @@ def print_scores(
         console.print(_wrapped(line, width))
     for line in _word_lines(scores, protocol, width):
         console.print(line)
+    if console.is_terminal and width >= _WIDE:
+        for line in _curve_lines(scores, width):
+            console.print(line)
     if by is not None:
         for method in scores:
             _print_subgroups(method, by, console, width)
@@ -183,6 +187,15 @@ def _word_lines(scores: list[MethodScore], protocol: Protocol, width: int) -> It
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
         for text in lesion_lines(method):
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
+
+
+def _curve_lines(scores: list[MethodScore], width: int) -> Iterator[str]:
+    from calibeval.plots.binned import curve_of, read_results
+    from calibeval.plots.terminal import curves_text
+
+    tables = {score.method: (read_results(score)[score.method], score.groups) for score in scores if score.bins}
+    curves = {name: curve_of(table, groups=groups) for name, (table, groups) in tables.items()}
+    return curves_text({name: curve for name, curve in curves.items() if curve.words}, width)
 
 
 def _test_text(test: CalibrationTest) -> str:

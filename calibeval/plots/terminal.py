@@ -49,7 +49,8 @@ def curves_text(curves: Mapping[str, Curve], width: int) -> Iterator[str]:
         for parts in zip(*blocks[start : start + across], strict=True):
             yield (" " * _APART).join(parts).rstrip()
         yield ""
-    yield "o: how often it is right over what it says; below the dots it is over-confident."
+    if blocks:
+        yield "o: how often it is right over what it says; below the dots it is over-confident."
 
 
 def strips_text(title: str, values: pd.DataFrame, width: int) -> Iterator[str]:

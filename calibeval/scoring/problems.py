@@ -126,7 +126,7 @@ def _accumulator(
     reference: Labels, source: PlaneSource, *, classes: int, case: Case, protocol: Protocol, metrics: tuple[str, ...]
 ) -> Accumulator:
     boundary = None
-    if asked(metrics, "boundary") and case.spacing_mm is not None:
+    if (asked(metrics, "boundary") or "gap" in metrics) and case.spacing_mm is not None:  # gap is told with its place
         boundary = near_boundary(reference, case.spacing_mm, protocol.boundary_mm).ravel()
     return Accumulator(
         reference.ravel(),

@@ -157,9 +157,15 @@ def _oddities(case: Case, readout: Readout) -> Iterator[str]:
     for name, statistics in readout.bins.items():
         count, total = statistics.foreground.count.sum(axis=0), statistics.foreground.total.sum(axis=0)
         of = f" of {name}" if name else ""
+        half = count.size // 2  # the cell that ends at one half
         if not count.any():
             yield "no voxel counts: all are ignored"
         elif not count[1:-1].any() and total[-1] == count[-1]:
             yield f"the probabilities{of} are all 0 or 1: calibration says no more than the masks"
-        elif count[0] and not count[1 : count.size // 2 + 1].any():
+        elif count[0] and not count[1 : half + 1].any():
             yield f"no foreground probability{of} lies between 0 and 0.5: it was cut off"
+        elif count[half] and not count[half + 1 :].any() and statistics.confusion[1:].any():
+            yield (
+                f"no foreground probability{of} is above 0.5, the largest are near it: nothing is predicted where the "
+                "reference has something. Stored at half its scale? (--scale, or write the file again)"
+            )

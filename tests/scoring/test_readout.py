@@ -220,6 +220,16 @@ def test_maps_cut_below_one_half_are_told(tmp_path, cli):
     assert "no foreground probability lies between 0 and 0.5: it was cut off" in outcome.out
 
 
+@pytest.mark.parametrize(("scale", "told"), [(0.5, True), (1.0, False), (0.1, False)])
+def test_maps_at_half_their_scale_are_told(scale, told, tmp_path, cli):
+    """At a tenth the model may have seen nothing: no probability is near one half."""
+    foreground = np.random.default_rng(0).random((4, 5, 6))
+    write_nifti(tmp_path / "m" / "a.nii.gz", (scale * foreground).astype(np.float32))
+    write_nifti(tmp_path / "labels" / "a.nii.gz", (foreground > 0.7).astype(np.uint8))
+    outcome = cli("score", tmp_path / "m", tmp_path / "labels")
+    assert ("no foreground probability is above 0.5, the largest are near it" in outcome.out) == told
+
+
 def test_a_prediction_that_is_its_label_is_told(tmp_path, cli):
     _, labels = write_folders(tmp_path, cases=1)
     outcome = cli("score", labels, labels, "--metrics", "DSC")
