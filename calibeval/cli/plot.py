@@ -38,7 +38,7 @@ Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Im
 Class = Annotated[
     str,
     typer.Option(
-        "--class", metavar="NAMES", help="Classes, parted by commas; or each. Of reliability also all and boundary."
+        "--class", metavar="NAMES", help="Of cases a class; else classes, parted by commas, all, boundary, or each."
     ),
 ]
 Case = Annotated[str, typer.Option("--case", metavar="NAME", help="Of slices and maps. Default: the worst; all maps.")]
@@ -97,17 +97,16 @@ def _figure(kind: str, results: list[Path], class_: str, metrics: str, size: str
 
 def _text(kind: str, results: list[Path], class_: str, metrics: str) -> Iterator[str]:
     from calibeval.cli.console import make_console
-    from calibeval.metrics import PAPER
     from calibeval.plots.binned import curve_of, read_results
-    from calibeval.plots.case_strips import read_values
+    from calibeval.plots.case_strips import read_metrics
     from calibeval.plots.reliability_diagram import name_of
     from calibeval.plots.terminal import confidence_text, curves_text, strips_text
 
     console = make_console()
     width = console.width if console.is_terminal else 100
     if kind == "cases":
-        for metric in _names(metrics) or PAPER:
-            yield from strips_text(f"{metric} {class_}".strip(), read_values(results, metric, class_), width)
+        for metric, values in read_metrics(results, _names(metrics), class_).items():
+            yield from strips_text(f"{metric} {class_}".strip(), values, width)
         return
     tables, groups = read_results(results), _groups(results)
     for part in _parts(results, class_):

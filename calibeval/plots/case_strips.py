@@ -59,6 +59,23 @@ def read_values(results: Any, metric: str, class_name: str = "") -> pd.DataFrame
     return found
 
 
+def read_metrics(results: Any, metrics: Sequence[str] = (), class_name: str = "") -> dict[str, pd.DataFrame]:
+    """What `read_values` gives for each metric; without names for those of the paper's that the tables hold.
+
+    Raises:
+        TableError: no table.
+        UsageError: no such metric or class, or none of the paper's.
+    """
+    found = {}
+    for metric in metrics or PAPER:
+        try:
+            found[metric] = read_values(results, metric, class_name)
+        except UsageError:
+            if metrics or (metric == PAPER[-1] and not found):
+                raise
+    return found
+
+
 def worst_case(results: Any) -> str:
     """The case that is worst in the mean over methods, by pECE, or by DSC where no table has it."""
     for metric in ("pECE", "DSC"):
@@ -111,13 +128,7 @@ def cases_panels(
 ) -> list[Axes]:
     """Draw a panel a metric, as `cases` does; without names the paper's metrics that the tables hold."""
     with st.style():
-        found = {}
-        for metric in metrics or PAPER:
-            try:
-                found[metric] = read_values(results, metric, class_name)
-            except UsageError:
-                if metrics or (metric == PAPER[-1] and not found):
-                    raise
+        found = read_metrics(results, metrics, class_name)
         return _panels(found, class_name, methods, size, 1 if size == "column" else 2)
 
 
