@@ -44,6 +44,7 @@ _OTHER = {
     "union": True,
     "hd95": "medpy",
     "empty": "worst",
+    "min_lesion_mm3": 10.0,
 }
 
 
