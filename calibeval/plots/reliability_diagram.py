@@ -173,7 +173,7 @@ def _draw(ax: Axes, curves: Mapping[str, Curve], every: Mapping[str, Look]) -> N
     ax.tick_params(labelbottom=False)
     _inside(ax)
     ax.grid(color=PALE, lw=0.5)
-    _scale_counts(counts, max(int(curve.voxels.max(initial=1)) for curve in curves.values()))
+    scale_counts(counts, max(int(curve.voxels.max(initial=1)) for curve in curves.values()))
 
 
 def _line(ax: Axes, curve: Curve, look: Look) -> None:
@@ -184,8 +184,8 @@ def _line(ax: Axes, curve: Curve, look: Look) -> None:
     ax.plot(curve.says[~seen], curve.right[~seen], ls="", mfc="white", mew=0.6, **dots)
 
 
-def _scale_counts(counts: Axes, most: float, *, small: bool = False) -> None:
-    """From one voxel to the next power of ten, both written, in small panels the latter."""
+def scale_counts(counts: Axes, most: float, *, small: bool = False) -> None:
+    """Let the axes of counts run from one voxel to the next power of ten, both written, in small panels the latter."""
     top = max(1, math.ceil(math.log10(max(most, 1))))
     counts.set(ylim=(0.7, 10**top), yscale="log", yticks=[1, 10**top])  # limits first: there may be no voxel
     counts.set_yticklabels(["" if small else "1", _count_text(10**top)])
@@ -211,7 +211,7 @@ def _share(panels: list[Axes], columns: int, *, small: bool) -> None:
     counts: list[Any] = [ax.child_axes[0] for ax in panels]
     most = max(each.get_ylim()[1] for each in counts)
     for place, (ax, below) in enumerate(zip(panels, counts, strict=True)):
-        _scale_counts(below, most, small=small)
+        scale_counts(below, most, small=small)
         if place % columns:
             ax.tick_params(labelleft=False)
             below.tick_params(labelleft=False)

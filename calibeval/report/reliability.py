@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from calibeval.plots.binned import BOUNDARY, Curve, class_parts, curve_of, has_boundary
-from calibeval.plots.reliability_diagram import name_of, reliability
+from calibeval.plots.reliability_diagram import name_of, reliability, scale_counts
 from calibeval.plots.style import Look
 from calibeval.report.collect import Entry
 from calibeval.report.figures import on_page, svg_of, untitled
@@ -55,17 +56,18 @@ def _worst(entries: Sequence[Entry], parts: list[str], most: int) -> list[str]:
 
 
 def _figures(entries: Sequence[Entry], part: str, look: Mapping[str, Look]) -> Iterator[Figure]:
-    for entry in entries:
-        assert entry.bins is not None
-        if part not in (ALL, BOUNDARY, *class_parts(entry.bins)):
-            continue
-        curve = curve_of(entry.bins, part, entry.groups)
+    curves = {
+        entry.label: curve_of(entry.bins, part, entry.groups)
+        for entry in entries
+        if entry.bins is not None and part in (ALL, BOUNDARY, *class_parts(entry.bins))
+    }
+    most = max(curve.voxels.max(initial=1) for curve in curves.values())
+    for label, curve in curves.items():
         words = f"{curve.verdict}: {curve.words}" if curve.words else ""
-        says = f"Reliability diagram of {entry.label}, {name_of(part)}. {words}"
-        axes = reliability({entry.label: curve}, part=part, methods=look)
-        yield Figure(
-            entry.label, words, svg_of(untitled(axes), says), (_HEAD, *_rows(curve)), on_page(look[entry.label].colour)
-        )
+        axes: Any = untitled(reliability({label: curve}, part=part, methods=look))
+        scale_counts(axes.child_axes[0], most)
+        svg = svg_of(axes, f"Reliability diagram of {label}, {name_of(part)}. {words}")
+        yield Figure(label, words, svg, (_HEAD, *_rows(curve)), on_page(look[label].colour))
 
 
 def _rows(curve: Curve) -> Iterator[tuple[str, ...]]:

@@ -22,7 +22,6 @@ _TOLD = {  # of one method, of several
     "kept": ("keeps its word", "keep their word"),
     "open": ("cannot be told to keep its word or not", "cannot be told to keep their word or not"),
 }
-_OTHERS = {1: "the other", 2: "both others"}
 
 
 def card_of(entry: Entry, method: Method) -> Card | Gap:
@@ -92,8 +91,8 @@ def _comparison(ranking: Ranking) -> str:
     leader = ranking.best_first()[0]
     beaten = ranking.claims().better[leader]
     if beaten.sum() == len(ranking.methods) - 1 and len(ranking.methods) > 1:
-        others = int(beaten.sum())
-        return f"{ranking.methods[leader]} is better than {_OTHERS.get(others, f'all {others} others')}."
+        others = ranking.methods[int(beaten.argmax())] if beaten.sum() == 1 else f"all {beaten.sum()} others"
+        return f"{ranking.methods[leader]} is better than {others}.".replace("all 2 others", "both others")
     masks, probabilities = (_differ(ranking, of_masks) for of_masks in (True, False))
     if masks is False and probabilities:
         return "The masks do not tell these models apart. Their probabilities do."
