@@ -46,11 +46,11 @@ def report(
     The page is a single file that needs no network. What it lacks, as slices without --preds and --labels, it names.
     """
     from calibeval.files import check_writable
-    from calibeval.report import Extras, build
+    from calibeval.report import build
 
     check_writable([out])
     command = shlex.join(["calibeval", *sys.argv[1:]])
-    build(results, out, Extras(preds, labels, images, run, worst, command))
+    build(results, out, preds=preds, labels=labels, images=images, run=run, worst=worst, command=command)
     if not quiet:
         print(f"wrote {out}")
     if open_:

@@ -17,7 +17,7 @@ from calibeval.cli.lesion_lines import lesion_json, lesion_lines, selective_json
 from calibeval.confidence import find_confidence
 from calibeval.escape import finite
 from calibeval.metrics import PAPER, cautions
-from calibeval.metrics.calibration_test import CalibrationTest, calibration_test
+from calibeval.metrics.calibration_test import calibration_test
 from calibeval.metrics.debiased import debiased_error
 from calibeval.metrics.intervals import LEAST
 from calibeval.subgroups import as_json as subgroups_json
@@ -183,7 +183,7 @@ def _word_lines(scores: list[MethodScore], protocol: Protocol, width: int) -> It
     for method in scores:
         confidence = find_confidence(method.rows, method.bins, method.class_names[0])
         if confidence is not None:
-            text = f"{confidence}; {_test_text(calibration_test(method.bins, protocol, method.groups))}"
+            text = f"{confidence}; {calibration_test(method.bins, protocol, method.groups)}"
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
         for text in lesion_lines(method):
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
@@ -196,12 +196,6 @@ def _curve_lines(scores: list[MethodScore], width: int) -> Iterator[str]:
     tables = {score.method: (read_results(score)[score.method], score.groups) for score in scores if score.bins}
     curves = {name: curve_of(table, groups=groups) for name, (table, groups) in tables.items()}
     return curves_text({name: curve for name, curve in curves.items() if curve.words}, width)
-
-
-def _test_text(test: CalibrationTest) -> str:
-    if test.p is None:
-        return f"no test of calibration ({test.reason})"
-    return f"test of calibration p = {test.p:.2g}"
 
 
 def _sources(rows: list[SummaryRow]) -> list[str]:

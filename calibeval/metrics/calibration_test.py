@@ -26,6 +26,7 @@ from calibeval.metrics.calibration import class_bins
 from calibeval.metrics.intervals import SEED
 from calibeval.metrics.statistics import Statistics
 from calibeval.protocol import Protocol
+from calibeval.wording import some_of
 
 LEAST = 6  # groups; from fewer, p cannot go below 2 / 2^5
 OUTCOMES = 3  # groups that must hold voxels of each outcome in a bin
@@ -48,6 +49,12 @@ class CalibrationTest(NamedTuple):
     p: float | None
     n_groups: int
     reason: str = ""
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.p is None:
+            return f"no test of calibration ({self.reason})"
+        return f"test of calibration p = {self.p:.2g}"
 
 
 def calibration_test(
@@ -82,7 +89,7 @@ def calibration_test(
     p, decided = sign_flip_test(gaps, positive, negative, seed)
     seen: list[bool] = np.any(positive | negative, axis=(0, 2)).tolist()
     lacking = [label for label, used, there in zip(labels, decided, seen, strict=True) if there and not used]
-    why = f"class {', '.join(lacking)}: fewer than {OUTCOMES} groups hold voxels in it, or out of it" if lacking else ""
+    why = f"class {some_of(lacking, 9)}: fewer than {OUTCOMES} groups hold voxels in it, or out of it" if lacking else ""
     return CalibrationTest(p, n, why)
 
 

@@ -7,6 +7,6 @@
 
 from __future__ import annotations
 
-from calibeval.report.assemble import Extras, as_html, build
+from calibeval.report.assemble import as_html, build
 
-__all__ = ["Extras", "as_html", "build"]
+__all__ = ["as_html", "build"]

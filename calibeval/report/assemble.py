@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from calibeval._version import __version__
@@ -14,6 +13,7 @@ from calibeval.gates.report import Report
 from calibeval.machine import LIBRARIES, library_versions
 from calibeval.metrics import METRICS, cautions
 from calibeval.plots.style import looks
+from calibeval.plots.volumes import Volumes
 from calibeval.ranking.inputs import Source as Table
 from calibeval.ranking.inputs import Tables, read_inputs
 from calibeval.report.casewise import case_table, worst_first, worst_of_each
@@ -22,7 +22,7 @@ from calibeval.report.distributions import distributions
 from calibeval.report.figures import on_page
 from calibeval.report.gates import gates_of
 from calibeval.report.means import means_tables
-from calibeval.report.page import Card, Definition, Gap, Method, Page, Slice, Source
+from calibeval.report.page import Card, Gap, Method, Page, Slice, Source
 from calibeval.report.ranked import rank_if_possible, ranking_part
 from calibeval.report.reliability import panes_of
 from calibeval.report.render import need_extra, render
@@ -34,34 +34,28 @@ from calibeval.table import POOLED, Header
 from calibeval.wording import count_of
 
 
-@dataclass(frozen=True)
-class Extras:
-    """What a page shows beside tables; nothing of it is needed.
-
-    Attributes:
-        preds: folder of predictions, one method's or a sub-folder a method; with `labels` it gives slices.
-        labels: folder of reference labels.
-        images: folder of images.
-        run: folder of a training run, for its curves.
-        worst: cases of each method whose slices are shown.
-        command: that made the page.
-    """
-
-    preds: Path | None = None
-    labels: Path | None = None
-    images: Path | None = None
-    run: Path | None = None
-    worst: int = 2
-    command: str = ""
-
-
-def build(results: Sequence[Path | str], out: Path | str | None = None, extras: Extras | None = None) -> str:
+def build(
+    results: Sequence[Path | str],
+    out: Path | str | None = None,
+    *,
+    preds: Path | None = None,
+    labels: Path | None = None,
+    images: Path | None = None,
+    run: Path | None = None,
+    worst: int = 2,
+    command: str = "",
+) -> str:
     """Make the report of results tables.
 
     Args:
         results: tables of `calibeval score`, or what others write; each with its side file, if there is one, beside it.
         out: file to write, all or nothing; None writes none.
-        extras: volumes, a training run.
+        preds: folder of predictions, one method's or a sub-folder a method; with `labels` it gives slices.
+        labels: folder of reference labels.
+        images: folder of images.
+        run: folder of a training run, for its curves.
+        worst: cases of each method whose slices are shown.
+        command: that makes the page, to be named in it.
 
     Returns:
         The HTML, which holds all it needs.
@@ -69,10 +63,11 @@ def build(results: Sequence[Path | str], out: Path | str | None = None, extras: 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
         TableError: a table that cannot be read.
-        UsageError: tables that hold no case, or a folder that is none.
+        UsageError: tables that hold no case.
     """
     need_extra()
-    html = render(_page(read_inputs([Path(path) for path in results]), extras or Extras()))
+    tables = read_inputs([Path(path) for path in results])
+    html = render(_page(tables, find_volumes(preds, labels, images), run, worst)._replace(command=command))
     if out is not None:
         write_text(Path(out), html)
     return html
@@ -93,10 +88,10 @@ def as_html(report: Report) -> str:
     header = Header("", scores.signature, scores.command)
     source = Table(Path(scores.name), header, frozenset(frame["dataset"]), (scores.method,))
     tables = Tables(frame.assign(method=scores.method), True, (source,), scores.notes)
-    return render(_page(tables, Extras())._replace(gates=gates))
+    return render(_page(tables, find_volumes(None, None, None), None, 0)._replace(gates=gates))
 
 
-def _page(tables: Tables, extras: Extras) -> Page:
+def _page(tables: Tables, volumes: Volumes | Gap, run: Path | None, worst: int) -> Page:
     entries = entries_of(tables)
     look = looks(entry.label for entry in entries)
     methods = [Method(entry.label, on_page(look[entry.label].colour)) for entry in entries]
@@ -107,16 +102,9 @@ def _page(tables: Tables, extras: Extras) -> Page:
     said = [card_of(entry, method) for entry, method in zip(entries, methods, strict=True)]
     cards = tuple(each for each in said if isinstance(each, Card))
     rows, by = worst_first(entries)
-    pictures = list(
-        slices_of(
-            entries,
-            methods,
-            worst_of_each(rows, extras.worst),
-            find_volumes(extras.preds, extras.labels, extras.images),
-        )
-    )
+    pictures = list(slices_of(entries, methods, worst_of_each(rows, worst), volumes))
     panes, undrawn = panes_of(entries, look)
-    training, untrained = training_part(extras.run) if extras.run else ((), ())
+    training, untrained = training_part(run) if run else ((), ())
     return Page(
         title=f"calibeval: {', '.join(_datasets(entries)) or 'report'}",
         kicker=_kicker(entries),
@@ -132,11 +120,10 @@ def _page(tables: Tables, extras: Extras) -> Page:
         slices=tuple(each for each in pictures if isinstance(each, Slice)),
         ranking=ranking_part(ranking) if ranking else None,
         training=training,
-        definitions=tuple(map(_definition, units)),
+        definitions=tuple(METRICS[name] for name in units),
         cautions=_cautions(entries, summaries.values()),
         sources=tuple(_sources(tables.sources)),
         versions=_versions(),
-        command=extras.command,
         notes=tables.notes,
         gaps={
             "cards": tuple(each for each in said if isinstance(each, Gap)),
@@ -159,12 +146,6 @@ def _kicker(entries: Sequence[Entry]) -> str:
     return " · ".join([*_datasets(entries), *counts, *protocol])
 
 
-def _definition(name: str) -> Definition:
-    metric = METRICS[name]
-    caution = metric.caution.format(names=name)
-    return Definition(name, metric.long_name, metric.formula, metric.undefined, metric.citation, caution)
-
-
 def _cautions(entries: Iterable[Entry], summaries: Iterable[Sequence[SummaryRow]]) -> tuple[str, ...]:
     """What must stand beside the means."""
     found = dict.fromkeys(text for entry in entries for text in cautions(entry.metrics, entry.source.signature))
@@ -174,11 +155,9 @@ def _cautions(entries: Iterable[Entry], summaries: Iterable[Sequence[SummaryRow]
 
 def _sources(tables: Iterable[Table]) -> Iterator[Source]:
     for table in tables:
-        header, path = table.header, table.path
-        digest = file_hash(path) if path.is_file() else "no file"
-        yield Source(str(path), digest, str(header.signature), header.version, header.command)
-        if bins_path(path).is_file():
-            yield Source(str(bins_path(path)), file_hash(bins_path(path)))
+        for path, header in ((table.path, table.header), (bins_path(table.path), None)):
+            if path.is_file():
+                yield Source(str(path), file_hash(path), header)
 
 
 def _versions() -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 from calibeval.bins import BinTable, bins_path, read_bins
 from calibeval.errors import TableError, UsageError
@@ -12,20 +12,13 @@ from calibeval.metrics import DEFAULT, METRICS
 from calibeval.protocol import PROTOCOLS, Protocol
 from calibeval.ranking.inputs import Source, Tables
 from calibeval.scoring.options import options_of_command, options_of_table
-from calibeval.table import Row
+from calibeval.table import Row, overall_class
 
 _DECIDE = ("CECE", "edges")  # parts of a signature that the test of calibration rests on
 
 
-class _Entry(NamedTuple):
-    label: str
-    rows: tuple[Row, ...]
-    source: Source
-    bins: BinTable | None
-    why: str
-
-
-class Entry(_Entry):
+@dataclass(frozen=True)
+class Entry:
     """One method on one data set.
 
     Attributes:
@@ -36,6 +29,12 @@ class Entry(_Entry):
         why: there are none.
     """
 
+    label: str
+    rows: tuple[Row, ...]
+    source: Source
+    bins: BinTable | None
+    why: str
+
     @cached_property
     def groups(self) -> dict[str, str]:
         """Case to what it is sampled with."""
@@ -44,7 +43,7 @@ class Entry(_Entry):
     @cached_property
     def metrics(self) -> tuple[str, ...]:
         """What it holds, those first that `score` takes when nothing is said."""
-        held = {row.metric for row in self.rows}
+        held = {row.metric for row in self.rows if row.class_name == overall_class(row.metric)}
         return tuple(name for name in dict.fromkeys((*DEFAULT, *METRICS)) if name in held)
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from calibeval.errors import UsageError
 from calibeval.plots.case_strips import cases
 from calibeval.plots.style import Look
 from calibeval.report.collect import Entry
@@ -25,14 +24,11 @@ _AS_PICTURE = 1000  # dots, from which they are one picture rather than an eleme
 def distributions(
     entries: Sequence[Entry], means: Sequence[Mapping[str, SummaryRow]], look: Mapping[str, Look]
 ) -> Iterator[Figure]:
-    """Pictures of the first metrics that some case has a value of."""
+    """Pictures of the first metrics."""
     table = _table(entries)
     dots = sum(len(entry.groups) for entry in entries)
     for name in list(dict.fromkeys(name for entry in entries for name in entry.metrics))[:_DRAWN]:
-        try:
-            axes = cases(table, metric=name, methods=look)
-        except UsageError:
-            continue  # of this metric there is no row but those of classes
+        axes = cases(table, metric=name, methods=look)
         for collection in axes.collections:
             collection.set_rasterized(dots > _AS_PICTURE)
         words = "; ".join(text.get_text() for text in axes.texts)

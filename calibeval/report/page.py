@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from calibeval.metrics import Metric
+from calibeval.table import Header
+
 
 class Gap(NamedTuple):
     """What the page cannot show, and why."""
@@ -156,25 +159,12 @@ class RankingPart(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Definition(NamedTuple):
-    """A metric, for the end of the page."""
-
-    name: str
-    long_name: str
-    formula: str
-    undefined: str
-    citation: str
-    caution: str
-
-
 class Source(NamedTuple):
-    """A file behind the page: (what, path, SHA-256) and, of a table, what it says about itself."""
+    """A file behind the page and, of a table, what it says about itself."""
 
     path: str
     sha256: str
-    signature: str = ""
-    version: str = ""
-    command: str = ""
+    header: Header | None = None
 
 
 class Page(NamedTuple):
@@ -220,7 +210,7 @@ class Page(NamedTuple):
     slices: tuple[Slice, ...] = ()
     ranking: RankingPart | None = None
     training: tuple[Figure, ...] = ()
-    definitions: tuple[Definition, ...] = ()
+    definitions: tuple[Metric, ...] = ()
     cautions: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     versions: tuple[str, ...] = ()

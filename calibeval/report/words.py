@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-from calibeval.confidence import Confidence, find_confidence
+from calibeval.confidence import find_confidence
 from calibeval.metrics import METRICS
 from calibeval.metrics.calibration_test import calibration_test
 from calibeval.ranking.result import Ranking
-from calibeval.ranking.words import names, p_text
+from calibeval.ranking.words import names
 from calibeval.report.collect import Entry
 from calibeval.report.page import Card, Gap, Method
 from calibeval.summary import SummaryRow
-from calibeval.wording import count_of, number, some_of
+from calibeval.wording import count_of, number
 
 TONES = {"over-confident": "over", "under-confident": "under", "keeps its word": "kept"}
 _TOLD = {  # of one method, of several
@@ -31,31 +30,20 @@ def card_of(entry: Entry, method: Method) -> Card | Gap:
     found = find_confidence(entry.rows, entry.bins.cases, entry.bins.class_names[0])
     if found is None:
         return Gap(entry.label, "the table does not hold the metric gap. Score with --metrics default.")
-    details = (*_gap_words(found, entry), *_where(found), _test_words(entry))
+    where = str(found).partition("; ")[2]  # the sentence without what the card says large
+    details = (
+        f"{where[:1].upper()}{where[1:]} (n = {found.n})." if where else f"No interval: n = {found.n}.",
+        _test(entry),
+    )
     tone = TONES.get(found.verdict, "open")
     return Card(method, found.verdict, tone, f"{found.says:.1%}", f"{found.right:.1%}", found.most, details)
 
 
-def _gap_words(found: Confidence, entry: Entry) -> tuple[str, ...]:
-    what = "group" if found.n < len(entry.groups) and any(row.group for row in entry.rows) else "case"
-    over = count_of(found.n, what)
-    if math.isnan(found.low):
-        return (f"No interval: {over}.",)
-    return (f"The gap is {100 * found.low:.1f} to {found.high:.1%} (95%, {over}).",)
-
-
-def _where(found: Confidence) -> tuple[str, ...]:
-    places = [f"most in {found.most}"] * bool(found.most) + [f"worst {some_of(found.worst)}"] * bool(found.worst)
-    text = "; ".join(places)
-    return (f"{text[:1].upper()}{text[1:]}.",) if text else ()
-
-
-def _test_words(entry: Entry) -> str:
-    assert entry.bins is not None
-    if entry.protocol is None:
+def _test(entry: Entry) -> str:
+    if entry.bins is None or entry.protocol is None:
         return "No test of calibration: the table does not say by which protocol it was scored."
-    test = calibration_test(entry.bins.cases, entry.protocol, entry.groups)
-    return f"No test of calibration: {test.reason}." if test.p is None else f"Test of calibration: p {p_text(test.p)}."
+    text = str(calibration_test(entry.bins.cases, entry.protocol, entry.groups))
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def lead_of(cards: Sequence[Card]) -> tuple[tuple[str, str], ...]:

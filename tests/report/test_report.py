@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 
 from calibeval.bins import bins_path
 from calibeval.files import file_hash
-from calibeval.report import Extras, as_html, build
+from calibeval.report import as_html, build
 from calibeval.summary import summarise
 from calibeval.table import Row, read_table
 from calibeval.wording import number
@@ -35,7 +35,7 @@ def two(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def html(two):
-    return build(two, extras=Extras(command="calibeval report x"))
+    return build(two, command="calibeval report x")
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +199,12 @@ def test_training_curves_or_why_there_are_none(two, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.csv").write_text("epoch,loss,loss_ce,val_DSC\n1,0.9,0.5,0.4\n2,0.5,0.3,0.7\n")
-    page = parse(build(two, extras=Extras(run=run)))
+    page = parse(build(two, run=run))
     part = next(page.all("section", id="training"))
     assert "2 epochs: loss 0.900 to 0.500; best validation DSC 0.700 after epoch 2" in part.text
     (run / "metrics.csv").write_text("epoch,loss,val_DSC\n1,x,0.4\n")
-    assert (
-        "holds what is no number" in next(parse(build(two, extras=Extras(run=run))).all("section", id="training")).text
-    )
-    assert "no such file" in next(parse(build(two, extras=Extras(run=tmp_path))).all("section", id="training")).text
+    assert "holds what is no number" in next(parse(build(two, run=run)).all("section", id="training")).text
+    assert "no such file" in next(parse(build(two, run=tmp_path)).all("section", id="training")).text
 
 
 def test_several_data_sets_stand_apart(tmp_path):
@@ -254,16 +252,16 @@ def test_a_check_of_files_alone_has_a_page_too(tmp_path):
 def test_slices_of_the_worst_cases_and_why_some_are_missing(cli, tmp_path):
     preds, labels = write_folders(tmp_path)
     assert cli("score", preds, labels, "--quiet", "-o", "m.csv").code == 0
-    extras = Extras(preds, labels, worst=3)
-    pictures = list(parse(build([Path("m.csv")], extras=extras)).all("img"))
+    folders = {"preds": preds, "labels": labels, "worst": 3}
+    pictures = list(parse(build([Path("m.csv")], **folders)).all("img"))
     assert len(pictures) == 3
     assert all(node.attrs["src"].startswith("data:image/webp;base64,UklGR") for node in pictures)
     assert all("m: " in node.attrs["alt"] and node.attrs["loading"] == "lazy" for node in pictures)
     (gone, *_) = sorted(preds.iterdir())
     gone.unlink()
-    page = parse(build([Path("m.csv")], extras=extras))
+    page = parse(build([Path("m.csv")], **folders))
     assert len(list(page.all("img"))) == 2
     gaps = [" ".join(node.text.split()) for node in page.all("p", **{"class": "gap"})]
     assert any("has no prediction of m" in gap for gap in gaps), gaps
-    page = parse(build([Path("m.csv")], extras=Extras(tmp_path / "none", labels)))
+    page = parse(build([Path("m.csv")], preds=tmp_path / "none", labels=labels))
     assert any("none" in node.text for node in page.all("p", **{"class": "gap"}))
