@@ -22,7 +22,7 @@ from tests.benchmarks.probabilities import write_nifti
 from tests.benchmarks.processes import ROOT, print_table
 from tests.benchmarks.scale import _blobs
 
-IN_A_ROW = 4
+IN_A_ROW = 10
 TRAIN = ["--epochs", "2", "--width", "2", "--size", "32x32", "--device", "cpu", "--loss", "dicece", "--fold", "1/3"]
 
 
