@@ -11,11 +11,21 @@ import re
 from typing import Any
 
 _MARKDOWN = str.maketrans({mark: "\\" + mark for mark in "\\|<&`*_~[$"})
-_FORMULA = re.compile(r"'*[=+\-@]")  # how a cell begins that a spreadsheet would compute, apostrophes apart
-_GUARDED = r"^'('*[=+\-@])"
+_LATEX = {mark: "\\" + mark for mark in "&%$#_{}"} | {
+    mark: rf"\text{name}{{}}"
+    for mark, name in {
+        "\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar",
+    }.items()
+}  # fmt: skip
+_FORMULA = re.compile(
+    r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+)  # how a cell begins that a spreadsheet would compute, apostrophes apart
+_GUARDED = r"^'('*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _COLOUR = r"\x1b\[(?:[0-79][0-9;]*)?m"  # but 8, which hides what follows
-_CONTROL = re.compile(rf"({_COLOUR})|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    rf"({_COLOUR})|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 _COMMAND = re.compile(r"(?m)^(\s*)::|##\[")
 
 
@@ -31,6 +41,11 @@ def finite(value: Any) -> Any:
 def markdown(text: str) -> str:
     """Text on one line that Markdown shows as it is, in a table's cell too."""
     return " ".join(text.translate(_MARKDOWN).split())
+
+
+def latex(text: str) -> str:
+    """Text on one line that LaTeX sets as it is."""
+    return " ".join("".join(_LATEX.get(mark, mark) for mark in text).split())
 
 
 def cell(text: str) -> str:

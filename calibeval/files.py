@@ -32,9 +32,9 @@ _claims: dict[Path, Path] = {}  # of this process: file to the hidden one that s
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, all or nothing; its folder is made when missing."""
+    """Write a text file in UTF-8, all or nothing; its folder is made when missing, halves of characters are named."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def file_hash(path: Path) -> str:

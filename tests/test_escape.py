@@ -21,6 +21,8 @@ def test_no_number_of_json_is_nan():
         (escape.cell, "=1+1", "'=1+1"),
         (escape.cell, "'-x", "''-x"),
         (escape.cell, "case-1", "case-1"),
+        (escape.cell, "\uff1d1+1", "'\uff1d1+1"),
+        (escape.latex, "a_b%\n\\input{x}", r"a\_b\% \textbackslash{}input\{x\}"),
         (escape.xml, "a\x00b\tc", "a\ufffdb\tc"),
         (escape.page, "<b>\x1b[31m\u202e\x07\r\udc80\u05e9", "<b>\\x1b[31m\\u202e\\x07\\r\ufffd\u05e9"),
         (escape.terminal, "a\x1b[2Jb\x07\r\u202ec\n\td", "a\\x1b[2Jb\\x07\\r\\u202ec\n\td"),

@@ -15,7 +15,7 @@ from calibeval.calibrate.methods import METHODS
 from calibeval.calibrate.sources import random_access
 from calibeval.calibrate.write import copy_file, log_odds, log_probabilities, write_labels, write_maps
 from calibeval.errors import InputError, UsageError, describe
-from calibeval.files import file_hash, inside
+from calibeval.files import check_writable, file_hash, inside
 from calibeval.gates.case_files import find_place
 from calibeval.io.array_file import ArrayFile
 from calibeval.io.case_paths import CasePaths
@@ -83,6 +83,7 @@ def apply_calibrator(
         _refuse_seen(calibrator, cases)
     _refuse_order(calibrator, scheme)
     _refuse_mixture(calibrator, ensemble, out)
+    check_writable([out / CALIBRATOR_FILE])
     write_calibrator(out / CALIBRATOR_FILE, calibrator)
     for path in (ensemble.home / "dataset.json", ensemble.home.resolve().parent / "dataset.json"):
         if path.is_file():

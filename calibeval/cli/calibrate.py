@@ -123,17 +123,14 @@ def apply_(
     from calibeval.calibrate.applying import apply_calibrator
     from calibeval.calibrate.calibrator import read_calibrator
     from calibeval.calibrate.ensemble import Ensemble
-    from calibeval.files import check_writable
     from calibeval.io.pairing import pair_images
     from calibeval.scoring.options import ScoreOptions
-    from calibeval.scoring.plan import CALIBRATOR_FILE
 
     if unused := [name for name in ("manifest", "pattern", "seg_dir", "mask") if choices[name] is not None]:
         raise UsageError(
             f"--{unused[0].replace('_', '-')}: `apply` needs no labels and takes the maps as they are named."
         )
     found, options = read_calibrator(calibrator), ScoreOptions(**choices)
-    check_writable([out / CALIBRATOR_FILE])
     models = Ensemble.of(predictions, ensemble)
     _note_members(found, models)
     paths = pair_images(predictions).cases

@@ -19,13 +19,6 @@ from calibeval.wording import count_of
 _COLUMNS_SHOWN = 6  # metrics that a table for reading has room for
 _PLAIN_COLUMNS = 5  # columns before those of metrics
 _GAP = 2  # between columns
-_LATEX = {mark: "\\" + mark for mark in "&%$#_{}"} | {
-    mark: rf"\text{name}{{}}"
-    for mark, name in {
-        "\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar",
-    }.items()
-}  # fmt: skip
-
 _MARKS = {"": ("{}", "{}"), "best": ("**{}**", r"\textbf{{{}}}"), "second": ("<u>{}</u>", r"\underline{{{}}}")}
 
 
@@ -86,7 +79,7 @@ def markdown_table(header: Cells, rows: Sequence[Cells]) -> str:
 
 def latex_table(header: Cells, rows: Sequence[Cells], remarks: Sequence[str] = (), first: str = "l") -> str:
     """A `tabular` for booktabs, remarks above it as comments; `first` aligns the first columns, others are numbers."""
-    lines = [f"% {line}" for line in remarks]
+    lines = [f"% {' '.join(line.split())}" for line in remarks]
     columns = first + "r" * (len(header) - len(first))
     lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(header), r"\midrule"]
     lines += [*(_latex_row(row) for row in rows), r"\bottomrule", r"\end{tabular}"]
@@ -232,9 +225,5 @@ def _latex_row(cells: Cells) -> str:
 def _cell(cell: str | Marked, form: int) -> str:
     """A cell in Markdown (0) or LaTeX (1)."""
     text, mark, rest = (cell, "", "") if isinstance(cell, str) else cell
-    escaped = (escape.markdown, _latex)[form]
+    escaped = (escape.markdown, escape.latex)[form]
     return _MARKS[mark][form].format(escaped(text)) + (f" {escaped(rest)}" if rest else "")
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(mark, mark) for mark in text)
