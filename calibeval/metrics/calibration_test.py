@@ -89,8 +89,8 @@ def calibration_test(
     p, decided = sign_flip_test(gaps, positive, negative, seed)
     seen: list[bool] = np.any(positive | negative, axis=(0, 2)).tolist()
     lacking = [label for label, used, there in zip(labels, decided, seen, strict=True) if there and not used]
-    why = f"class {some_of(lacking, 9)}: fewer than {OUTCOMES} groups hold voxels in or out of it" if lacking else ""
-    return CalibrationTest(p, n, why)
+    why = f"class {some_of(lacking, 9)}: fewer than {OUTCOMES} groups hold voxels in it, or out of it"
+    return CalibrationTest(p, n, why if lacking else "")
 
 
 def sign_flip_test(
