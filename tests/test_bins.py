@@ -99,3 +99,16 @@ def test_a_damaged_header_of_an_array_is_told_with_the_file(tmp_path):
         archive.writestr("a.npy", header + bytes(24))
     with pytest.raises(TableError, match="is no side file of a results table, or a broken one"):
         read_bins(tmp_path / "x.bins.npz")
+
+
+def test_a_side_file_that_unpacks_to_more_than_memory_is_one_sentence(tmp_path):
+    """Its array is declared far longer than what is there."""
+    header = (
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '<f8', 'fortran_order': False, 'shape': (9000000000000,), }".ljust(117)
+        + b"\n"
+    )
+    with zipfile.ZipFile(tmp_path / "t.bins.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("cases.npy", header + bytes(1000))
+    with pytest.raises(TableError, match="or a broken one"):
+        read_bins(tmp_path / "t.bins.npz")
