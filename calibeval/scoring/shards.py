@@ -17,7 +17,7 @@ import numpy as np
 
 from calibeval._version import __version__
 from calibeval.bins import flatten, unflatten
-from calibeval.files import atomic_path
+from calibeval.files import atomic_path, inside
 from calibeval.lesion_table import LesionRow
 from calibeval.metrics.statistics import Statistics
 from calibeval.table import Row
@@ -51,7 +51,8 @@ class ShardStore:
     """The shards of one table."""
 
     def __init__(self, table: Path) -> None:
-        self.folder = table.with_name(f".{table.name.removesuffix('.csv')}.partial")
+        own = f".{table.name.removesuffix('.csv')}.partial"
+        self.folder = inside(table.parent, f"{own}/case.npz").parent  # no link to elsewhere
 
     def exists(self) -> bool:
         """Whether an earlier run was interrupted."""

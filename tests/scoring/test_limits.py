@@ -66,3 +66,13 @@ def test_names_of_methods_write_no_file_outside(tmp_path):
 
     with pytest.raises(UsageError, match="lies outside of"):
         scoring_job.table_path(tmp_path / "out", "../evil", 1)
+
+
+def test_results_of_cases_are_kept_in_no_folder_that_a_link_leads_to(tmp_path, cli):
+    preds, labels = write_folders(tmp_path)
+    for name in ("out", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out" / ".t.partial").symlink_to(tmp_path / "elsewhere")
+    outcome = cli("score", preds, labels, "--out", tmp_path / "out" / "t.csv")
+    assert (outcome.code, "lies outside of" in outcome.err) == (2, True)
+    assert not list((tmp_path / "elsewhere").iterdir())
