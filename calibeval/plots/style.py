@@ -214,7 +214,7 @@ class Legend(NamedTuple):
             list(self.texts.values()),
             ncols=self.columns,
             borderpad=0,
-            borderaxespad=0,
+            borderaxespad=0.4,
             handlelength=2.4,
             **place,
         )

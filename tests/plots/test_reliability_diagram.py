@@ -40,8 +40,17 @@ def methods(number, classes=1):
     return {f"W{i} a method with {'and some more ' * (i % 4)}": table(classes, i) for i in range(number)}
 
 
-FEW = [(1, 1, "column"), (3, 2, "page"), (20, 1, "column"), (2, 30, "page")]
-MORE = [(1, 1, "page"), (1, 4, "column"), (1, 4, "page"), (3, 2, "column"), (20, 1, "page"), (2, 30, "column")]
+FEW = [(1, 1, "column"), (20, 1, "column"), (1, 25, "page")]
+MORE = [
+    (3, 2, "page"),
+    (2, 30, "page"),
+    (1, 1, "page"),
+    (1, 4, "column"),
+    (1, 4, "page"),
+    (3, 2, "column"),
+    (20, 1, "page"),
+    (2, 30, "column"),
+]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +72,7 @@ def test_117_classes():
     check_texts(figure_of(axes[0]))
 
 
-@pytest.mark.parametrize("number", [1, 3, 20])
+@pytest.mark.parametrize("number", [1, 20])
 def test_one_diagram_names_every_method(number):
     ax = plots.reliability(methods(number))
     texts = " ".join(check_texts(figure_of(ax)))
