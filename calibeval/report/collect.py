@@ -87,6 +87,11 @@ def _entries(frame: object, sources: tuple[Source, ...], *, several: bool) -> It
 
 def _side_file(source: Source) -> tuple[BinTable | None, str]:
     path = bins_path(source.path)
+    if not source.signature:
+        return (
+            None,
+            f"{source.path} was not written by calibeval score, which alone keeps what a diagram is drawn from.",
+        )
     if len(source.methods) > 1:
         return None, f"{source.path} holds several methods, and a side file is of one. Give the tables apart."
     if not path.is_file():
@@ -95,8 +100,13 @@ def _side_file(source: Source) -> tuple[BinTable | None, str]:
         bins = read_bins(path)
     except TableError as error:
         return None, str(error)
+    why = _unfit(bins, source)
+    return (None, f"{path}: {why}") if why else (bins, "")
+
+
+def _unfit(bins: BinTable, source: Source) -> str:
+    """Why statistics say nothing of a table; empty where they do."""
     if bins.signature != source.signature:
-        return None, f"{path} is not of this table: it was scored by other choices. Score again."
-    if not any(part.has_probabilities for case in bins.cases.values() for part in case.values()):
-        return None, "label maps alone were scored, which hold no probabilities."
-    return bins, ""
+        return "is not of this table: it was scored by other choices. Score again."
+    soft = any(part.has_probabilities for case in bins.cases.values() for part in case.values())
+    return "" if soft else "label maps alone were scored, which hold no probabilities."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,34 @@ def test_slices_of_the_worst_cases_and_why_some_are_missing(cli, tmp_path):
     assert any("has no prediction of m" in gap for gap in gaps), gaps
     page = parse(build([Path("m.csv")], preds=tmp_path / "none", labels=labels))
     assert any("none" in node.text for node in page.all("p", **{"class": "gap"}))
+
+
+def test_a_table_of_another_tool_has_its_numbers_and_names_its_gap(cli, two):
+    assert cli("check", two[0], "--gate", "mean(DSC) >= 0", "--out", "net/summary.json").code == 0
+    page = parse(build([Path("net/summary.json")]))
+    assert next(page.all("section", id="numbers")).rows()[1][:2] == ["net", "0.8000"]
+    gap = next(page.all("p", **{"class": "gap"})).text
+    assert " ".join(gap.split()).startswith("net: net/summary.json was not written by calibeval score")
+
+
+def test_text_can_be_read_in_light_and_dark():
+    """Contrast of 4.5 at least (WCAG 2.1, 1.4.3) of every pair of colours that text and its ground have."""
+    style = files("calibeval.report").joinpath("page.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--([a-z-]+):(#[0-9a-f]+)", block)) for block in style.split(":root{")[1:3])
+    pairs = [(text, ground) for text in ("fg", "mute") for ground in ("bg", "soft")]
+    pairs += [(tone, f"{tone}-bg") for tone in ("over", "under", "kept", "bad")] + [("ink", "bg"), ("grey", "bg")]
+    for colours in (light, light | dark):
+        ratios = {pair: _contrast(colours[pair[0]], colours[pair[1]]) for pair in pairs}
+        assert {pair: ratio for pair, ratio in ratios.items() if ratio < 4.5} == {}
+
+
+def _contrast(one, other):
+    lights = sorted(map(_light, (one, other)))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def _light(colour):
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = (int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
