@@ -60,6 +60,7 @@ def plot(
     size: Size = "page",
 ) -> None:
     """Draw one figure from score tables: reliability, cases, confidence, or slices and maps of the volumes."""
+    from calibeval.files import check_writable
     from calibeval.plots.style import check_suffix, save
 
     if out is None and kind in ("slices", "maps"):
@@ -69,10 +70,12 @@ def plot(
         for line in _text(kind, results, class_, metrics):
             print(line)
         return
+    if kind != "maps":
+        check_suffix(out)
+    check_writable([out / "map" if kind == "maps" else out])
     if kind == "maps":
         _write_maps(_sources(results, preds, labels, images), case, out)
         return
-    check_suffix(out)
     if kind == "slices":
         from calibeval.plots import slices
         from calibeval.plots.case_strips import worst_case
@@ -164,9 +167,10 @@ def _sources(
 
 def _write_maps(sources: dict[str, tuple[Volumes, str]], case: str, out: Path) -> None:
     from calibeval.cli.console import print_failures, progress
+    from calibeval.files import inside
 
     tasks = [
-        (volumes, method, out / name / f"{paths.case}.nii.gz")
+        (volumes, method, inside(out, f"{name}/{paths.case}.nii.gz"))
         for name, (volumes, method) in sources.items()
         for paths in volumes.job.pairings[method].cases
         if case in ("", paths.case)
