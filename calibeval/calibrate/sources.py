@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
@@ -66,6 +67,9 @@ def temporary_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any
         OSError: the disk has no room; without asking, the first write would end the process.
     """
     with tempfile.TemporaryFile(prefix="calibeval-") as file:
-        if hasattr(os, "posix_fallocate"):
+        try:
             os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape) * dtype.itemsize))
+        except (AttributeError, OSError) as error:  # not every system or disk can
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise
         return np.memmap(file, dtype, "w+", shape=shape)
