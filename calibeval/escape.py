@@ -16,7 +16,7 @@ _LATEX = {mark: "\\" + mark for mark in "&%$#_{}"} | {
     for mark, name in {
         "\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar",
     }.items()
-}  # fmt: skip
+} | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$"}  # fmt: skip
 _FORMULA = re.compile(
     r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]"
 )  # how a cell begins that a spreadsheet would compute, apostrophes apart

@@ -59,7 +59,9 @@ def test_files_are_written_that_rank_reads(tmp_path):
     notes = rank_tables([folder / "losses.csv"]).notes
     assert any("all 2 printed ranks are those of the printed values" in note for note in notes)
     assert "**0.855**" in (folder / "losses.md").read_text(encoding="utf-8")
-    assert r"\underline{0.755}" in (folder / "losses.tex").read_text(encoding="utf-8")
+    latex = (folder / "losses.tex").read_text(encoding="utf-8")
+    assert r"method & heart DSC $\uparrow$ & heart ECE $\downarrow$ & rank & rank by case \\" in latex
+    assert r"\underline{0.755}" in latex
 
 
 def test_operators_stand_side_by_side(tmp_path):
