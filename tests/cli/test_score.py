@@ -35,14 +35,14 @@ def data(tmp_path):
 
 def test_the_table_opens_in_plain_pandas_and_says_what_it_is(data, cli):
     preds, labels = data
-    assert cli("score", preds, labels, "--metrics", "all").code == 0
+    assert cli("score", preds, labels, "--metrics", "all,lesions").code == 0
     path = Path("results/m.csv")
     frame = pd.read_csv(path)
     assert tuple(frame.columns) == (*COLUMNS, "about")
     about = json.loads(frame["about"].dropna().item())
     assert about["calibeval"].startswith("0.")
     assert about["signature"] == make_protocol().signature
-    assert about["command"] == f"calibeval score {preds} {labels} --metrics all"
+    assert about["command"] == f"calibeval score {preds} {labels} --metrics all,lesions"
     assert about["notes"] == SAID
     assert about["rows"] == len(frame)
     assert set(frame["status"]) <= set(STATUSES)
@@ -54,7 +54,7 @@ def test_the_table_opens_in_plain_pandas_and_says_what_it_is(data, cli):
 
 
 def test_classes_rows_and_units(data, cli):
-    assert cli("score", *data, "--metrics", "all").code == 0
+    assert cli("score", *data, "--metrics", "all,lesions").code == 0
     frame = pd.read_csv("results/m.csv", comment="#", keep_default_na=False)
     one = frame[frame["case"] == "a"]
     rows = {metric: list(part["class"]) for metric, part in one.groupby("metric")}
