@@ -21,6 +21,7 @@ _ON_PAGE = {
     PALE: "var(--pale)",
     "#000000": "var(--ink)",
     "#4d4d4d": "var(--black)",
+    "#0072b2": "var(--blue)",
 }
 # Of no use inside a page: what its style sheet says once, turns by nothing, white space between elements.
 _USELESS = re.compile(
