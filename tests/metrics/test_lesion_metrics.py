@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from calibeval.errors import UsageError
 from calibeval.metrics.lesions import LESION_FUNCTIONS, find_lesions, match_lesions
@@ -165,3 +166,18 @@ def test_other_choices_of_lesions_are_refused():
         make_protocol(connectivity=8)
     with pytest.raises(UsageError, match="minimal volume of a lesion"):
         make_protocol(min_lesion_mm3=-1)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+def test_components_are_those_of_scipy(dimensions, connectivity):
+    """cc3d 4.1 joins across gaps and marks empty pixels in one mask of thirty, if they are truth values of a plane."""
+    random = np.random.default_rng(0)
+    reach = {6: 1, 18: 2, 26: 3}[connectivity] if dimensions == 3 or connectivity == 6 else 2
+    structure = ndimage.generate_binary_structure(dimensions, reach)
+    for _ in range(300):
+        mask = random.random(random.integers(1, 8, dimensions)) < random.random()
+        found, (expected, number) = find_lesions(mask, connectivity), ndimage.label(mask, structure)
+        assert found.voxels.size == number
+        pairs = np.unique(np.stack([found.numbers.ravel(), expected.ravel()]), axis=1)
+        assert pairs.shape[1] == np.unique(found.numbers).size == np.unique(expected).size
