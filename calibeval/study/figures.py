@@ -213,7 +213,7 @@ def _convergence(scene: Scene) -> Axes | None:
         return None
     size = "page" if len(shown) > 1 else "column"
     legend = Legend.of(dict.fromkeys(histories, ""), 0.94 * WIDTHS[size])
-    panels = new_panels(len(shown), len(shown), size, Grid(0.8, left=0.5, apart=0.5, bottom=0.35 + legend.height))
+    panels = new_panels(len(shown), len(shown), size, Grid(0.8, left=0.6, apart=0.6, bottom=0.35 + legend.height))
     for axes, name in zip(panels, shown, strict=True):
         curves = {
             method: [history.get(f"val_{name}", np.array([np.nan])) for history in runs]
