@@ -216,3 +216,9 @@ def test_a_gap_counts_what_a_protocol_drops_from_its_bins():
     found = values(np.stack([1 - p, p]), y, replace(PROTOCOLS["sdc-repo"], cece_threshold=None))["gap"]
     assert found.by_class[1] == pytest.approx(p.mean() - y.mean())
     assert found.overall == pytest.approx(0)  # of the two at .5, one is right
+
+
+def test_up_to_the_reference_s_maximum_is_no_class_without_a_voxel():
+    p = np.full((3, 4), 1 / 3)
+    found = values(p, np.full(4, 255, np.uint8), PROTOCOLS["nacl"])["CECE"]
+    assert (found.by_class, math.isnan(found.overall)) == ({}, True)
