@@ -72,7 +72,7 @@ def without_lesion_tables(paths: Iterable[Path]) -> list[Path]:
 
 def write_lesions(path: Path, rows: Iterable[LesionRow]) -> None:
     """Write lesions to a CSV file, all or nothing."""
-    lines = [COLUMNS, *([field(value) for value in row] for row in rows)]
+    lines = [COLUMNS, *([str(value) if isinstance(value, int) else field(value) for value in row] for row in rows)]
     write_text(path, "".join(",".join(line) + "\n" for line in lines))
 
 

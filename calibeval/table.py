@@ -170,7 +170,7 @@ def _used(value: str | float) -> bool:
 def field(value: str | float) -> str:
     """Render one CSV field, NaN as an empty one; some readers take a bare '#' for a comment, so that it is quoted."""
     if not isinstance(value, str):
-        return "" if math.isnan(value) else str(value) if isinstance(value, int) else repr(float(value))
+        return "" if math.isnan(value) else repr(float(value))
     text = escape.cell(" ".join(value.split()))
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',;"#') else text
 

@@ -135,6 +135,8 @@ def spread_and_skewness(values: Values) -> tuple[float, float]:
     """Standard deviation and skewness, both without bias, of values that are not all equal; of two, no skewness."""
     n, deviations = values.size, values - values.mean()
     spread = float(np.sqrt((deviations**2).sum() / (n - 1)))
+    if not spread:  # squares of differences below 1e-154 are 0
+        return 0.0, 0.0
     skewness = n / ((n - 1) * (n - 2)) * float(((deviations / spread) ** 3).sum()) if n > 2 else 0.0
     return spread, skewness
 

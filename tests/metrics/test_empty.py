@@ -185,7 +185,7 @@ def test_the_mean_follows_the_rule(rule, mean_hd95, n, folder, scored):
 
 @pytest.mark.parametrize(("rule", "code"), [("error", 3), ("worst", 0), ("drop", 0), ("skip", 0)])
 def test_a_missing_prediction_is_an_error_the_worst_or_skipped_but_always_a_row(rule, code, folder, cli):
-    outcome = cli("score", *folder, "--missing", rule, "--metrics", "all")
+    outcome = cli("score", *folder, "--missing", rule, "--metrics", "all,lesions")
     assert outcome.code == code
     frame = table()
     missing = frame.xs("e", level="case")

@@ -127,3 +127,8 @@ def test_it_is_public_and_draws_are_seeded():
     assert calibeval.mean_interval is mean_interval
     assert resample(5, 3).shape == (3, 5)
     np.testing.assert_array_equal(resample(5, 3), resample(5, 3))
+
+
+def test_differences_too_small_to_be_squared_are_none():
+    """Values of a metric that differ by 1e-270, as Hypothesis found."""
+    assert mean_interval([0.0, 0.0, 0.0, 0.0, 0.0, 1e-270]) == pytest.approx((0, 0))
