@@ -66,6 +66,7 @@ MATCHINGS: dict[str, str] = {
 }
 MATCHING = r"overlap|centroid|brats26-gli|brats26-mets|iou>(0?\.\d+|0)"
 CONNECTIVITIES = (6, 18, 26)
+CONSENSUSES = ("majority", "staple")
 
 EMPTY_RULES: dict[str, str] = {
     "nan": "an undefined value is left out of every mean, and the cases left out are counted",
@@ -103,6 +104,7 @@ class Protocol:
         matching: which predicted lesion finds which, one of `metrics.lesions.MATCHINGS`.
         connectivity: of voxels in a lesion: 6, 18 or 26 (in 2-D 4 for 6, else 8).
         min_lesion_mm3: lesions of smaller volume count nowhere.
+        consensus: of several raters: `majority` (the lower label where votes are equal) or `staple`.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Protocol:
     matching: str = "iou>0.5"
     connectivity: int = 26
     min_lesion_mm3: float = 0.0
+    consensus: Literal["majority", "staple"] = "majority"
 
     @property
     def smallest_mm3(self) -> float:
@@ -228,6 +231,8 @@ def _check(protocol: Protocol) -> None:
         raise UsageError(f"The CECE threshold must lie in [0, 1), not {protocol.cece_threshold:g}.")
     if protocol.connectivity not in CONNECTIVITIES:
         raise UsageError(f"The connectivity of lesions is one of 6, 18 and 26, not {protocol.connectivity}.")
+    if protocol.consensus not in CONSENSUSES:
+        raise UsageError(f"Unknown consensus {protocol.consensus!r}. Known: {', '.join(CONSENSUSES)}.")
     if not re.fullmatch(MATCHING, protocol.matching):
         raise UsageError(f"Unknown matching {protocol.matching!r}. Known: {', '.join(MATCHINGS)}, as in 'iou>0.5'.")
     if not 0 <= protocol.gap_threshold < 1:

@@ -49,6 +49,7 @@ PARTS: dict[str, Part] = {
     "NLL": Part("clipping of NLL", ("NLL",)),
     "gap": Part("voxels of gap", ("gap",), default="as-ECE"),
     "lesions": Part("matching, connectivity and minimal volume of lesions", _LESIONS, default="iou>0.5,26,0mm3"),
+    "raters": Part("raters", default="one"),
     "regions": Part("regions", of_data=True, default="none"),
     "ignore": Part("ignored label", of_data=True, default="none"),
     "view": Part("field of view", of_data=True, default="none"),

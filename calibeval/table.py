@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("method", "dataset", "case", "class", "metric", "value", "unit", "status", "note")
 EXTRAS = ("diagonal", "group", "rater")  # written only where some row uses them
+CONSENSUS, SOFT, AMONG = RATER_ROWS = ("consensus", "soft", "among")  # in the column `rater`, beside names of raters
 NOT_COMPUTED = "not_computed"  # status of a number that cannot exist, as a distance in mm without a spacing
 NOT_ANNOTATED = "not_annotated"  # status of a class that nobody annotated in the case
 STATUSES = (
@@ -64,7 +65,8 @@ class Row(NamedTuple):
         note: for people.
         diagonal: of the image, in the unit of distances: what a distance to nowhere is under the `worst` empty rule.
         group: what the case is sampled with, as a patient; empty where each case stands for itself.
-        rater: whose reference it was; empty with one only.
+        rater: whose reference it was, `consensus`, `soft` (every rater a draw) or `among` (raters against each other);
+            empty with one only, and of the mean over raters.
     """
 
     method: str
@@ -129,8 +131,13 @@ def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame([tuple(row) for row in rows], columns=[*COLUMNS, *EXTRAS])
 
 
-def read_table(path: Path) -> tuple[Header, pd.DataFrame]:
+def read_table(path: Path, *, raters: bool = False) -> tuple[Header, pd.DataFrame]:
     """Read a table that `write_table` wrote, also after a spreadsheet or pandas saved it again.
+
+    Args:
+        path: the file.
+        raters: also the rows of single raters, of their consensus and the like; else one number of a case alone, the
+            mean over raters where there are several.
 
     Returns:
         The header, and a frame with the columns of `COLUMNS` and `EXTRAS`; `value` and `diagonal` are float64, all
@@ -155,6 +162,8 @@ def read_table(path: Path) -> tuple[Header, pd.DataFrame]:
     frame = _typed(sheet, frame[[*COLUMNS, *EXTRAS]])
     _refuse_cut(path, about, frame)
     signature = Signature.parse(about.get("signature", ""))
+    if not raters:
+        frame = frame[frame["rater"] == ""]
     return Header(about.get("calibeval", ""), signature, about.get("command", "")), frame.reset_index(drop=True)
 
 

@@ -21,7 +21,7 @@ FLOORS = (
     ("plots",),
     ("score",),
     ("scoring",),
-    ("confidence", "subgroups", "findings", "selective"),
+    ("confidence", "subgroups", "findings", "selective", "agreement"),
     ("io", "summary", "foreign", "exports"),
     ("bins",),
     ("lesion_table",),

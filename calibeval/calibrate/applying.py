@@ -145,7 +145,7 @@ class _Work(NamedTuple):
         old = open_label_map(beside, place)
         labels = read_labels(old, scheme).reshape(squeezed(place.shape))
         case = Case(beside.name, scheme, np.zeros(planes.shape, np.uint8), None, planes, prediction.sigmoid)
-        decoded = read_planes(case, planes, make_protocol(), ()).decoded
+        decoded = read_planes([case], planes, make_protocol(), ())[0].decoded
         write_labels(old, _turned(decoded, labels, beside), scheme.values, target)
 
     def _write_maps(self, paths: CasePaths, place: ArrayFile, planes: PlaneSource, *, alone: bool) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from calibeval.cli.console import make_console
 from calibeval.cli.lesion_lines import lesion_json, lesion_lines, selective_json
+from calibeval.cli.rater_lines import rater_json, rater_lines
 from calibeval.confidence import find_confidence
 from calibeval.escape import finite
 from calibeval.metrics import PAPER, cautions
@@ -185,7 +186,7 @@ def _word_lines(scores: list[MethodScore], protocol: Protocol, width: int) -> It
         if confidence is not None:
             text = f"{confidence}; {calibration_test(method.bins, protocol, method.groups)}"
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
-        for text in lesion_lines(method):
+        for text in (*lesion_lines(method), *rater_lines(method)):
             yield _wrapped(text, max(width, 2 * indent), f"{method.method:{indent}}", " " * indent)
 
 
@@ -250,6 +251,7 @@ def _method_json(method: MethodScore, table: Path, protocol: Protocol, by: By | 
         "dCE": finite(debiased_error(method.bins, protocol, method.groups)),
         "lesions": lesion_json(method),
         "selective": selective_json(method),
+        "raters": rater_json(method),
         "confidence": confidence and finite(confidence._asdict()),
         "by": by and {"column": by.name, "subgroups": subgroups_json(summarise_by(method.rows, by.values))},
         "errors": method.errors,

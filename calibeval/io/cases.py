@@ -5,7 +5,7 @@ Everything that can be wrong with one file ends here as an InputError that names
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,7 @@ class Case:
         notes: how the files were taken, for people.
         origin: the prediction's file, for messages.
         beside: that of `segmentation`, for messages.
+        raters: labels of each rater, of whom `reference` is the first; empty with one reference.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Case:
     notes: tuple[str, ...] = ()
     origin: str = "probabilities"
     beside: str = ""
+    raters: dict[str, Labels] = field(default_factory=dict)
 
 
 def open_case(
@@ -93,11 +95,12 @@ def open_case(
     scheme = prediction.scheme
     if not scheme.names:
         planes = prediction.classes
-        scheme = scheme.with_classes(planes) if planes else name_values(_occurring(reference_file, prediction), scheme)
-    reference = read_labels(reference_file, scheme).reshape(squeezed(reference_file.shape))
-    if masked:
-        inside = _field_of_view(paths, reference_file).reshape(reference.shape)
-        reference = np.where(inside, reference, np.uint8(IGNORED))
+        scheme = (
+            scheme.with_classes(planes)
+            if planes
+            else name_values(_occurring(paths, reference_file, prediction), scheme)
+        )
+    reference, raters = _read_references(paths, reference_file, scheme, masked=masked)
     predicted = segmentation = None
     if prediction.labels is not None:
         predicted = _read_decided(prediction.labels, reference, scheme)
@@ -120,11 +123,32 @@ def open_case(
         _notes(paths, prediction, separate_masks=separate_masks),
         str(paths.prediction[0]),
         str(paths.segmentation or ""),
+        raters,
     )
+
+
+def _read_references(
+    paths: CasePaths, file: ArrayFile, scheme: ClassScheme, *, masked: bool
+) -> tuple[Labels, dict[str, Labels]]:
+    """Labels of the reference and of each rater, 255 outside the field of view."""
+    shape = squeezed(file.shape)
+    inside = _field_of_view(paths, file).reshape(shape) if masked else None
+
+    def read(file: ArrayFile) -> Labels:
+        labels = read_labels(file, scheme).reshape(shape)
+        return labels if inside is None else np.where(inside, labels, np.uint8(IGNORED))
+
+    reference = read(file)
+    others = {rater: path for rater, path in paths.raters if path not in (None, paths.reference)}
+    raters = {rater: read(open_label_map(path, file)) for rater, path in others.items() if path is not None}
+    first = {rater: reference for rater, path in paths.raters if path is not None and path == paths.reference}
+    return reference, first | raters
 
 
 def _notes(paths: CasePaths, prediction: Prediction, *, separate_masks: bool) -> tuple[str, ...]:
     notes = list(prediction.notes)
+    if lacking := [rater for rater, path in paths.raters if path is None]:
+        notes.append(f"no label of the rater {', '.join(lacking)}")
     if separate_masks:
         notes.append("overlap and distances are those of the label maps of --seg-dir")
     if paths.reference is not None and paths.prediction[0].resolve() == paths.reference.resolve():
@@ -205,11 +229,12 @@ def occurring_values(paths: CasePaths, scheme: ClassScheme, options: ReadOptions
     """
     reference = open_reference(paths, scheme)
     prediction = open_prediction(paths, reference, scheme, options)
-    return prediction.classes or _occurring(reference, prediction)
+    return prediction.classes or _occurring(paths, reference, prediction)
 
 
-def _occurring(reference: ArrayFile, prediction: Prediction) -> frozenset[int]:
-    files = [file for file in (reference, prediction.labels) if file is not None]
+def _occurring(paths: CasePaths, reference: ArrayFile, prediction: Prediction) -> frozenset[int]:
+    others = [open_label_map(path, reference) for _, path in paths.raters if path not in (None, paths.reference)]
+    files = [file for file in (reference, *others, prediction.labels) if file is not None]
     return frozenset().union(*(different_values(read_values(file)) for file in files))
 
 
@@ -279,6 +304,10 @@ def describe_case(paths: CasePaths, scheme: ClassScheme, options: ReadOptions) -
         f"label       {reference.path}: {reference.dtype}, {shape} (slowest axis first), {where}",
         f"prediction  {', '.join(map(str, paths.prediction))}: {'; '.join((prediction.how, *prediction.notes))}",
     ]
+    for rater, path in paths.raters:
+        lines.append(f"rater       {rater}: {path or 'no label of this case'}")
+        if path is not None:
+            read_labels(open_label_map(path, reference), scheme)
     if paths.segmentation is not None:
         lines.append(f"beside it   {paths.segmentation}: label map to check against")
     if paths.mask is not None:

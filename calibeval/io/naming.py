@@ -140,15 +140,23 @@ def group_by_pattern(
 
 
 def read_pattern(
-    pattern: str, needed: Sequence[str], allowed: Sequence[str] = (), known: Mapping[str, Iterable[str]] | None = None
+    pattern: str,
+    needed: Sequence[str],
+    allowed: Sequence[str] = (),
+    known: Mapping[str, Iterable[str]] | None = None,
+    *,
+    option: str = "--pattern '{case}_softmax'",
 ) -> re.Pattern[str]:
     """Turn a pattern of file names into an expression; each field is a group named with an underscore behind it.
+
+    A field that is a whole part of a path may hold underscores.
 
     Args:
         pattern: as in `{case}_{class}`.
         needed: fields that it must have, once each.
         allowed: fields that it may have, at most once each.
         known: values that a field can have beside any word without an underscore; the longest comes first.
+        option: that gave the pattern, with an example, for messages.
 
     Raises:
         UsageError: a field that is missing, twice, or neither needed nor allowed.
@@ -158,11 +166,13 @@ def read_pattern(
     if len(set(names)) < len(names) or not set(needed) <= set(names) <= {*needed, *allowed}:
         wanted = " and ".join(f"{{{name}}}" for name in needed)
         optional = "".join(f", and at most one {{{name}}}" for name in allowed)
-        raise UsageError(f"--pattern {pattern!r}: expected {wanted} in it once{optional}, as in '{{case}}_softmax'.")
+        name, _, example = option.partition(" ")
+        raise UsageError(f"{name} {pattern!r}: expected {wanted} in it once{optional}, as in {example}.")
     expression = re.escape(pattern)
     for name in names:
         words = sorted(map(re.escape, (known or {}).get(name, ())), key=len, reverse=True)
-        value = ".+?" if name == "case" else "|".join([*words, "[^_]+"])
+        word = "[^/]+" if f"{{{name}}}" in pattern.split("/") else "[^_/]+"
+        value = "[^/]+?" if name == "case" else "|".join([*words, word])
         expression = expression.replace(rf"\{{{name}\}}", f"(?P<{name}_>{value})")
     return re.compile(expression)
 

@@ -7,7 +7,7 @@ nnU-Net's `case.npz` lies beside `case.nii.gz`, and the SDC repository's NPZ hol
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,7 @@ def pair_files(
     pattern: str | None = None,
     segmentations: Path | None = None,
     classes: Iterable[str] = (),
+    rated: Mapping[str, Mapping[str, Path | None]] | None = None,
 ) -> Pairing:
     """Pair one method's predictions with the labels.
 
@@ -62,6 +63,7 @@ def pair_files(
         pattern: how prediction names are built, as in `{case}_softmax` or `{case}_{class}`.
         segmentations: folder of label maps, or one file, to take the overlap from.
         classes: names of classes and regions, which a pattern's `{class}` may stand for.
+        rated: each case's labels by rater, from `find_rated`, where there are several.
 
     Raises:
         UsageError: nothing fits, or something fits twice; both sides are listed.
@@ -71,7 +73,10 @@ def pair_files(
             raise UsageError(f"{path}: no such file or folder.")
     if predictions.is_file() or (labels is not None and labels.is_file()):
         return _pair_single(predictions, labels, segmentations)
-    references = find_labels(labels, classes) if labels is not None else _own_labels(predictions)
+    if rated is not None:
+        references = {case: next(filter(None, by_rater.values())) for case, by_rater in rated.items()}
+    else:
+        references = find_labels(labels, classes) if labels is not None else _own_labels(predictions)
     files = list_files(predictions)
     if pattern:
         found, others = group_by_pattern(files, pattern, classes)
@@ -82,6 +87,8 @@ def pair_files(
     cases = [_case(case, matched.get(case), references[case], own_label=labels is None) for case in sorted(references)]
     if segmentations is not None:
         cases = with_maps(cases, segmentations, "segmentation")
+    if rated is not None:
+        cases = [case._replace(raters=tuple(rated[case.case].items())) for case in cases]
     used = {id(entry) for entry in matched.values()}
     return Pairing(cases, sorted([*others, *(key for key, entry in found.items() if id(entry) not in used)]))
 

@@ -6,7 +6,7 @@ one order, and the bits do not depend on the order of reading or on the number o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import ModuleType
@@ -58,32 +58,14 @@ class Accumulator:
         boundary: Labels | None = None,
         sum_tolerance: float = 1e-4,
     ) -> None:
-        self.predicted = np.empty(reference.size, np.uint8)
+        self.predicted, self.classes = np.empty(reference.size, np.uint8), classes
         self._settings = _Settings.of(classes, protocol, dtype, proper=proper, fine=fine, sum_tolerance=sum_tolerance)
         self._reference, self._boundary = reference, boundary
         self._ranges: dict[int, _Range] = {}
 
     def take(self, read: Callable[[int, int], Plane], threads: int = 1) -> Statistics:
-        """Read all chunks at random, range by range, and finish.
-
-        Args:
-            read: gives the values of (class, start).
-            threads: ranges are shared among so many.
-        """
-
-        def take_range(start: int) -> None:
-            for c in range(self._settings.classes):
-                self.add(PlaneChunk(c, start, read(c, start)))
-            self._ranges[start].finish()
-
-        starts = range(0, self.predicted.size, CHUNK)
-        if threads == 1 or len(starts) == 1:
-            for start in starts:
-                take_range(start)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(take_range, starts))
-        return self._sum()
+        """Read all chunks at random, range by range, and finish; see `take_all`."""
+        return take_all([self], read, threads)[0]
 
     def add(self, chunk: PlaneChunk) -> None:
         """Add one chunk."""
@@ -95,15 +77,49 @@ class Accumulator:
             )
         self._ranges[chunk.start].add(chunk)
 
+    def finish_range(self, start: int) -> None:
+        """Free what only the adding of a range's chunks needs."""
+        self._ranges[start].finish()
+
     def finish(self) -> Statistics:
         """Give the statistics once every chunk was added."""
-        for part in self._ranges.values():
-            part.finish()
-        return self._sum()
+        for start in self._ranges:
+            self.finish_range(start)
+        return self.sum()
 
-    def _sum(self) -> Statistics:
+    def sum(self) -> Statistics:
+        """The statistics of all ranges, each of which is finished."""
         parts = (self._ranges[start].statistics for start in sorted(self._ranges))
         return sum(parts, start=empty_statistics(self._settings.classes, self._settings.protocol))
+
+
+def take_all(
+    accumulators: Sequence[Accumulator], read: Callable[[int, int], Plane], threads: int = 1
+) -> list[Statistics]:
+    """Read all chunks at random, range by range and each once, into accumulators of the same planes, and finish.
+
+    Args:
+        accumulators: of other labels each.
+        read: gives the values of (class, start).
+        threads: ranges are shared among so many.
+    """
+
+    def take_range(start: int) -> None:
+        for c in range(accumulators[0].classes):
+            chunk = PlaneChunk(c, start, read(c, start))
+            for each in accumulators:
+                each.add(chunk)
+        for each in accumulators:
+            each.finish_range(start)
+
+    starts = range(0, accumulators[0].predicted.size, CHUNK)
+    if threads == 1 or len(starts) == 1:
+        for start in starts:
+            take_range(start)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(take_range, starts))
+    return [each.sum() for each in accumulators]
 
 
 class _Cells(NamedTuple):

@@ -100,7 +100,7 @@ class Metric(NamedTuple):
             return math.nan
         if self.worst is not None:
             return self.worst(protocol)
-        return self.low if self.better == "higher" else self.high
+        return float(self.low if self.better == "higher" else self.high)
 
     def is_zero_if_calibrated(self, signature: Signature) -> bool:
         """Whether a calibrated model gets 0 over many voxels under the choices of a signature."""

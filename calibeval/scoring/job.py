@@ -29,11 +29,10 @@ from calibeval.machine import available_cores, available_memory
 from calibeval.metrics import LESIONS, METRICS
 from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.metrics.statistics import Statistics
-from calibeval.scoring.annotated import annotated_rows, annotation_note
-from calibeval.scoring.lesions import lesion_rows
+from calibeval.scoring.annotated import annotation_note
 from calibeval.scoring.plan import ScoreJob, settle_job
-from calibeval.scoring.readout import read_case
-from calibeval.scoring.rows import case_rows, image_diagonal, pooled_rows, unscored_rows
+from calibeval.scoring.raters import score_opened
+from calibeval.scoring.rows import image_diagonal, pooled_rows, unscored_rows
 from calibeval.scoring.shards import CaseScore, ShardStore, make_key
 from calibeval.signature import Signature
 from calibeval.table import NOT_COMPUTED, Row, to_frame, write_table
@@ -58,6 +57,7 @@ class MethodScore:
         class_names: background first.
         signature: of the numbers.
         lesions: of all cases, where some metric is of lesions; else None.
+        raters: further rows, of single raters, their consensus and the like; none with one reference.
     """
 
     method: str
@@ -68,6 +68,7 @@ class MethodScore:
     class_names: tuple[str, ...]
     signature: Signature
     lesions: tuple[LesionRow, ...] | None = None
+    raters: tuple[Row, ...] = ()
 
     @property
     def scored(self) -> bool:
@@ -155,7 +156,9 @@ def _key(job: ScoreJob, paths: CasePaths) -> str:
 
 
 def _files(paths: CasePaths) -> list[Path]:
-    files = [path for path in (*paths.prediction, paths.segmentation, paths.mask, paths.reference) if path is not None]
+    raters = (path for _, path in paths.raters)
+    given = (*paths.prediction, paths.segmentation, paths.mask, paths.reference, *raters)
+    files = [path for path in given if path is not None]
     return [part for path in files for part in (list_files(path) if path.is_dir() else with_parts(path))]
 
 
@@ -170,13 +173,7 @@ def _score_task(task: _Task) -> CaseScore:
         before = make_key(_files(paths), ())
         case = open_case(paths, job.scheme, job.options, separate_masks=job.separate_masks, masked=job.masked)
         check_memory(paths.prediction[0], _LEAST * case.reference.size)
-        readout = read_case(case, job.protocol, job.metrics, threads)
-        rows = case_rows(case, readout, job.protocol, job.metrics, threads)
-        found = tuple(lesion_rows(case, readout, job.protocol))
-        partly = job.annotated.get(paths.case)
-        if partly is not None:
-            rows, readout = annotated_rows(rows, partly), replace(readout, bins={})
-            found = tuple(row for row in found if row.class_name in partly)
+        score = score_opened(case, job, threads)
         if make_key(_files(paths), ()) != before:
             raise InputError(paths.prediction[0], "it or its label changed while they were read.", "Score them again.")
     except CalibevalError as error:
@@ -185,9 +182,8 @@ def _score_task(task: _Task) -> CaseScore:
         return _failed(paths, job, "not enough memory for this case. Try --workers 1 and --resume.")
     except Exception as error:
         return _failed(paths, job, describe(error))
-    notes = [*case.notes, *readout.notes, *_left_out(case.source is None, job.metrics), *_not_computed(rows)]
-    notes += annotation_note(job.annotated, paths.case)
-    return CaseScore(tuple(rows), readout.bins, tuple(notes), lesions=found)
+    notes = [*case.notes, *score.notes, *_left_out(case.source is None, job.metrics), *_not_computed(score.rows)]
+    return score._replace(notes=(*notes, *annotation_note(job.annotated, paths.case)))
 
 
 def _died(task: _Task) -> CaseScore:
@@ -245,15 +241,17 @@ def collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodS
         rows += pooled_rows(pool(bins.values()), job.scheme, job.protocol, job.metrics)
         if not soft:  # then no case has these numbers, and failed ones lack none
             rows = [row for row in rows if not _needs_probabilities(row)]
+    rows = [row._replace(method=method, dataset=job.dataset, group=job.groups.get(row.case, "")) for row in rows]
     return MethodScore(
         method,
-        tuple(row._replace(method=method, dataset=job.dataset, group=job.groups.get(row.case, "")) for row in rows),
+        tuple(row for row in rows if not row.rater),
         bins,
         {case: score.notes for case, score in scores.items() if score.notes},
         {case: score.error for case, score in scores.items() if score.error},
         job.scheme.names,
         job.signature,
         tuple(row for score in scores.values() for row in score.lesions) if set(job.metrics) & set(LESIONS) else None,
+        tuple(row for row in rows if row.rater),
     )
 
 
@@ -284,7 +282,7 @@ def write_method(path: Path, score: MethodScore, job: ScoreJob) -> None:
         lesions_path(path).unlink(missing_ok=True)
     else:
         write_lesions(lesions_path(path), score.lesions)
-    write_table(path, score.rows, signature=score.signature, command=job.command)
+    write_table(path, (*score.rows, *score.raters), signature=score.signature, command=job.command)
 
 
 def choose_workers(cases: list[CasePaths], workers: int | None) -> int:

@@ -50,7 +50,7 @@ def _read_part(path: Path) -> Part:
     bins = read_bins(bins_path(path))
     if not bins.shard:
         raise TableError(f"{path}: is no part of a table. Expected tables of `calibeval score --shard i/n`.")
-    header, frame = read_table(path)
+    header, frame = read_table(path, raters=True)
     beside = lesions_path(path)
     lesions = tuple(read_lesions(beside)) if beside.is_file() else ()
     return Part(path, header, tuple(Row(*row) for row in frame.itertuples(index=False)), bins, lesions)
@@ -101,7 +101,7 @@ def _by_case(parts: Iterable[Part]) -> dict[str, tuple[Row, ...]]:
     """Rows of each case, in the order of the cases' names."""
     cases: dict[str, tuple[Row, ...]] = {}
     for part in parts:
-        for case, rows in groupby(part.rows, key=lambda row: row.case):
+        for case, rows in groupby(sorted(part.rows, key=lambda row: row.case), key=lambda row: row.case):
             if case in cases:
                 raise TableError(f"{part.path}: the case {case} is in another shard as well.")
             cases[case] = tuple(rows)

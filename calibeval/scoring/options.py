@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from calibeval.errors import UsageError
 from calibeval.io.read_options import InputKind, ReadOptions, check_axes
 from calibeval.io.remote import as_given
-from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, MATCHINGS, PROTOCOLS, Protocol, make_protocol
+from calibeval.protocol import (
+    CONSENSUSES,
+    EMPTY_RULES,
+    HD95_DEFINITIONS,
+    MATCHINGS,
+    PROTOCOLS,
+    Protocol,
+    make_protocol,
+)
 from calibeval.wording import MISSING_RULES, missing_rule
 
 if TYPE_CHECKING:
@@ -99,6 +107,9 @@ class ScoreOptions:
     min_lesion_mm3: float | None = field(
         default=None, metadata=_about(NUMBERS, float, "Lesions of smaller volume count nowhere, in mm^3.", "min-lesion")
     )
+    consensus: str | None = field(
+        default=None, metadata=_about(NUMBERS, str, "What several raters say together.", "", CONSENSUSES)
+    )
     missing: str = field(
         default="error",
         metadata=_about(NUMBERS, str, "What a missing prediction is; skip is drop.", "", (*MISSING_RULES, "skip")),
@@ -131,6 +142,12 @@ class ScoreOptions:
     )
     pattern: str | None = field(
         default=None, metadata=_about(FILES, str, "How prediction names are built, as in '{case}_softmax'.")
+    )
+    raters: str | None = field(
+        default=None,
+        metadata=_about(
+            FILES, str, "How raters stand in the labels' paths, as in '{rater}/{case}' or '{case}_r{rater}'."
+        ),
     )
     manifest: Path | None = field(
         default=None,
@@ -192,6 +209,7 @@ class ScoreOptions:
             matching=self.matching,
             connectivity=self.connectivity,
             min_lesion_mm3=self.min_lesion_mm3,
+            consensus=self.consensus,
         )
 
     @property

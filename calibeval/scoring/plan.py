@@ -27,6 +27,7 @@ from calibeval.io.pairing import (
     pair_files,
     with_maps,
 )
+from calibeval.io.raters import Rated, find_rated
 from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.io.structures import name_parts
@@ -35,6 +36,7 @@ from calibeval.protocol import Protocol
 from calibeval.scoring.annotated import read_annotated
 from calibeval.scoring.options import ScoreOptions
 from calibeval.signature import Signature
+from calibeval.wording import some_of
 
 CALIBRATOR_FILE = "calibrator.json"  # beside calibrated maps; holds the cases that the calibrator was fitted on
 
@@ -52,6 +54,7 @@ class ScoreJob:
         missing: what a missing prediction is.
         separate_masks: overlap and distances come from the label maps of `--seg-dir`.
         masked: voxels outside the maps of `--mask` are ignored.
+        rated: cases have labels of several raters.
         annotated: classes that were annotated, by case, where not all were.
         groups: which group a case belongs to; empty where each stands for itself.
         dataset: name in the table.
@@ -68,6 +71,7 @@ class ScoreJob:
     missing: str = "error"
     separate_masks: bool = False
     masked: bool = False
+    rated: bool = False
     annotated: Mapping[str, frozenset[str]] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     dataset: str = ""
@@ -77,9 +81,11 @@ class ScoreJob:
 
     @property
     def signature(self) -> Signature:
-        """Signature of the protocol together with regions, ignored and renamed labels."""
-        signature = make_signature(self.protocol, self.scheme)
-        return signature.extended({"view": "mask"}) if self.masked else signature
+        """Signature of the protocol together with raters, regions, ignored and renamed labels."""
+        parts = {"view": "mask"} if self.masked else {}
+        if self.rated:
+            parts["raters"] = f"mean,{self.protocol.consensus}"
+        return make_signature(self.protocol, self.scheme).extended(parts)
 
 
 def make_signature(protocol: Protocol, scheme: ClassScheme) -> Signature:
@@ -99,7 +105,8 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         UsageError: nothing to score, or names that fit in more than one way.
     """
     options = options or ScoreOptions()
-    pairings, scheme = _find_pairings(predictions, labels, options)
+    rated, others = find_rated(labels, options.raters) if options.raters is not None else (None, [])
+    pairings, scheme = _find_pairings(predictions, labels, options, rated)
     if options.mask is not None:
         pairings = {m: each._replace(cases=with_maps(each.cases, options.mask, "mask")) for m, each in pairings.items()}
     home = labels or predictions or options.manifest or Path()
@@ -115,12 +122,17 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         options.missing,
         options.seg_dir is not None,
         options.mask is not None,
+        rated is not None,
         read_annotated(table, names, scheme) if table else {},
         groups(names, options.group_by, table) if options.group_by not in (None, NONE) else {},
         options.dataset if options.dataset is not None else scheme.dataset or _dataset_name(home.resolve()),
-        (*_notes(predictions, labels, pairings), *([doubt] if doubt else ())),
+        (*_notes(predictions, labels, pairings), *filter(None, (doubt, _not_fitted(others)))),
         options.command(predictions, labels),
     )
+
+
+def _not_fitted(labels: list[str]) -> str:
+    return f"--raters fits no {some_of(labels)}: left out" if labels else ""
 
 
 def _dataset_name(home: Path) -> str:
@@ -158,24 +170,25 @@ def _same(path: Path, other: Path | None) -> bool:
 
 
 def _find_pairings(
-    predictions: Path | None, labels: Path | None, options: ScoreOptions
+    predictions: Path | None, labels: Path | None, options: ScoreOptions, rated: Rated | None
 ) -> tuple[dict[str, Pairing], ClassScheme]:
     """Methods with their cases, and the classes, whose names may stand in those of files."""
     pattern, manifest, seg_dir = options.pattern, options.manifest, options.seg_dir
     if manifest is not None:
-        if pattern is not None or seg_dir is not None or predictions is not None:
-            raise UsageError("--manifest says which files belong together: no PREDS, --pattern or --seg-dir beside it.")
+        if any(given is not None for given in (pattern, seg_dir, predictions, rated)):
+            others = "PREDS, --pattern, --raters or --seg-dir"
+            raise UsageError(f"--manifest says which files belong together: no {others} beside it.")
         return read_manifest(manifest), options.scheme([manifest.parent])
     if predictions is None:
         raise UsageError("Give the folder of predictions, or --manifest.")
     known = options.scheme(home_folders(labels, predictions))
-    methods = find_methods(predictions, case_names(labels, known.names))
+    methods = find_methods(predictions, case_names(labels, known.names) if rated is None else rated)
     if len(methods) > 1:  # the labels may lie among them
         methods = {method: folder for method, folder in methods.items() if not _same(folder, labels)}
     scheme = known if known.names else options.scheme(home_folders(labels, predictions, *methods.values()))
     names = (*scheme.names, *scheme.regions)
     pairings = {
-        method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir, classes=names)
+        method: pair_files(folder, labels, pattern=pattern, segmentations=seg_dir, classes=names, rated=rated)
         for method, folder in methods.items()
     }
     return pairings, name_parts(scheme, pairings.values())

@@ -6,15 +6,16 @@ its complement (named after the region).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.io.cases import Case
 from calibeval.metrics import LESIONS, asked
-from calibeval.metrics.accumulate import Accumulator
+from calibeval.metrics.accumulate import Accumulator, take_all
 from calibeval.metrics.boundary import near_boundary
 from calibeval.metrics.lesions import LesionMatch
 from calibeval.metrics.statistics import IGNORED, Statistics, compare_labels
@@ -59,20 +60,34 @@ def read_masks(case: Case, predicted: Labels, protocol: Protocol) -> Readout:
 
 
 def read_planes(
-    case: Case, source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int = 1
-) -> Readout:
-    """Read planes that lie as the reference does, once; where the case brings its own masks, these are compared.
+    views: Sequence[Case], source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int = 1
+) -> list[Readout]:
+    """Read planes that lie as the references do, once; where the case brings its own masks, these are compared.
+
+    Args:
+        views: a case as different raters see it: nothing differs but the reference.
+        source: of the planes.
+        protocol: bins and domains.
+        metrics: see `read_views`.
+        threads: for planes that can be read at random.
 
     Raises:
         ProbabilityError: the planes hold no probabilities.
     """
-    if case.scheme.regions:
-        readout = _read_regions(case, source, protocol, metrics)
+    if views[0].scheme.regions:
+        readouts = _read_regions(views, source, protocol, metrics)
     else:
-        readout = _read_whole(case, source, protocol, metrics, threads)
-    if case.predicted is None:
-        return readout
-    compared = read_masks(case, case.predicted, protocol)
+        readouts = _read_whole(views, source, protocol, metrics, threads)
+    return [_with_own_masks(case, readout, protocol) for case, readout in zip(views, readouts, strict=True)]
+
+
+def _with_own_masks(case: Case, readout: Readout, protocol: Protocol) -> Readout:
+    return readout if case.predicted is None else _with_masks(case, readout, case.predicted, protocol)
+
+
+def _with_masks(case: Case, readout: Readout, predicted: Labels, protocol: Protocol) -> Readout:
+    """The same probabilities with these masks."""
+    compared = read_masks(case, predicted, protocol)
     bins = {name: replace(part, confusion=compared.bins[name].confusion) for name, part in readout.bins.items()}
     return replace(readout, masks=compared.masks, bins=bins)
 
@@ -102,24 +117,32 @@ def _compare(masks: Masks, case: Case, protocol: Protocol) -> dict[str, Statisti
     }
 
 
-def _read_whole(case: Case, source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int) -> Readout:
+def _read_whole(
+    views: Sequence[Case], source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int
+) -> list[Readout]:
     """All classes as one problem."""
     confidence = {}
     if set(metrics) & set(LESIONS):
         source, largest = source.keeping_largest()
         confidence = {WHOLE: largest.reshape(source.shape)}
-    accumulator = _accumulator(
-        case.reference, source, classes=len(case.scheme.names), case=case, protocol=protocol, metrics=metrics
-    )
+    accumulators = [
+        _accumulator(
+            case.reference, source, classes=len(case.scheme.names), case=case, protocol=protocol, metrics=metrics
+        )
+        for case in views
+    ]
     if source.read is not None:
-        statistics = accumulator.take(source.read, threads)
+        statistics = take_all(accumulators, source.read, threads)
     else:
         for chunk in source.chunks():
-            accumulator.add(chunk)
-        statistics = accumulator.finish()
-    predicted = accumulator.predicted.reshape(source.shape)
-    masks = {WHOLE: (case.reference, predicted)}
-    return Readout(masks, {WHOLE: statistics}, case.spacing_mm, predicted, confidence=confidence)
+            for accumulator in accumulators:
+                accumulator.add(chunk)
+        statistics = [accumulator.finish() for accumulator in accumulators]
+    predicted = accumulators[0].predicted.reshape(source.shape)
+    return [
+        Readout({WHOLE: (case.reference, predicted)}, {WHOLE: found}, case.spacing_mm, predicted, confidence=confidence)
+        for case, found in zip(views, statistics, strict=True)
+    ]
 
 
 def _accumulator(
@@ -140,43 +163,66 @@ def _accumulator(
     )
 
 
-def _read_regions(case: Case, source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...]) -> Readout:
+def _read_regions(
+    views: Sequence[Case], source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...]
+) -> list[Readout]:
     """Each region against its complement, side by side in one pass."""
-    wide = replace(source, dtype=np.dtype(np.float64))
-    references = {name: _region(case.reference, members) for name, members in case.scheme.regions.items()}
-    accumulators = [
-        _accumulator(labels, wide, classes=2, case=case, protocol=protocol, metrics=metrics)
-        for labels in references.values()
-    ]
+    case = views[0]
+    problems = [_RegionProblems.of(view, source, protocol, metrics) for view in views]
     confidence = {}
     if set(metrics) & set(LESIONS):
-        confidence = {name: np.zeros(source.shape, np.float32) for name in references}
+        confidence = {name: np.zeros(source.shape, np.float32) for name in case.scheme.regions}
     kept = [each.ravel() for each in confidence.values()]
 
     def add(index: int, start: int, values: NDArray[np.float64]) -> None:
-        accumulators[index].add(PlaneChunk(0, start, 1 - values))
-        accumulators[index].add(PlaneChunk(1, start, values))
+        for each in problems:
+            each.add(index, start, values)
         if kept:
             kept[index][start : start + values.size] = values
 
     if case.sigmoid:
         for chunk in source.chunks():
             add(chunk.class_index, chunk.start, chunk.values.astype(np.float64))
-        bins = {name: part.finish() for name, part in zip(references, accumulators, strict=True)}
-        predicted = [accumulator.predicted.reshape(source.shape) for accumulator in accumulators]
-        masks = dict(zip(references, zip(references.values(), predicted, strict=True), strict=True))
-        return Readout(masks, bins, case.spacing_mm, _decode_regions(case, predicted), confidence=confidence)
+        decoded = _decode_regions(case, problems[0].predicted)
+        return [each.readout(decoded, confidence) for each in problems]
     whole = Accumulator(case.reference.ravel(), source.classes, protocol, source.dtype, sum_tolerance=source.tolerance)
     for index, start, values in _region_sums(source, whole, tuple(case.scheme.regions.values())):
         add(index, start, values)
     whole.finish()
-    labels = whole.predicted.reshape(source.shape)
-    compared = read_masks(case, labels, protocol)  # the argmax decides the masks, as for label maps
-    bins = {
-        name: replace(part.finish(), confusion=compared.bins[name].confusion)
-        for name, part in zip(references, accumulators, strict=True)
-    }
-    return Readout(compared.masks, bins, case.spacing_mm, labels, confidence=confidence)
+    labels = whole.predicted.reshape(source.shape)  # the argmax decides the masks, as for label maps
+    return [_with_masks(each.case, each.readout(labels, confidence), labels, protocol) for each in problems]
+
+
+class _RegionProblems(NamedTuple):
+    """The regions of a case as one rater sees them."""
+
+    case: Case
+    references: dict[str, Labels]
+    accumulators: list[Accumulator]
+
+    @classmethod
+    def of(cls, case: Case, source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...]) -> _RegionProblems:
+        wide = replace(source, dtype=np.dtype(np.float64))
+        references = {name: _region(case.reference, members) for name, members in case.scheme.regions.items()}
+        accumulators = [
+            _accumulator(labels, wide, classes=2, case=case, protocol=protocol, metrics=metrics)
+            for labels in references.values()
+        ]
+        return cls(case, references, accumulators)
+
+    def add(self, index: int, start: int, values: NDArray[np.float64]) -> None:
+        self.accumulators[index].add(PlaneChunk(0, start, 1 - values))
+        self.accumulators[index].add(PlaneChunk(1, start, values))
+
+    @property
+    def predicted(self) -> list[Labels]:
+        shape = self.case.reference.shape
+        return [accumulator.predicted.reshape(shape) for accumulator in self.accumulators]
+
+    def readout(self, decoded: Labels | None, confidence: dict[str, NDArray[np.float32]]) -> Readout:
+        bins = {name: part.finish() for name, part in zip(self.references, self.accumulators, strict=True)}
+        masks = dict(zip(self.references, zip(self.references.values(), self.predicted, strict=True), strict=True))
+        return Readout(masks, bins, self.case.spacing_mm, decoded, confidence=confidence)
 
 
 def _decode_regions(case: Case, predicted: list[Labels]) -> Labels | None:

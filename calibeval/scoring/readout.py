@@ -6,7 +6,7 @@ another orientation, or that belongs to another case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,10 +31,15 @@ _ADVICE = (
 
 
 def read_case(case: Case, protocol: Protocol, metrics: tuple[str, ...], threads: int = 1) -> Readout:
-    """Read a case through once (twice when its planes turn out to be turned).
+    """Read a case with one reference; see `read_views`."""
+    return read_views([case], protocol, metrics, threads)[0]
+
+
+def read_views(views: Sequence[Case], protocol: Protocol, metrics: tuple[str, ...], threads: int = 1) -> list[Readout]:
+    """Read a case through once (twice when its planes turn out to be turned), for all its raters.
 
     Args:
-        case: opened files or arrays.
+        views: opened files or arrays, as each rater sees them: nothing differs but the reference.
         protocol: bins and domains.
         metrics: those that need sums of their own (`Metric.also_needs`) cost time only when they are asked for.
         threads: for planes that can be read at random.
@@ -42,42 +47,52 @@ def read_case(case: Case, protocol: Protocol, metrics: tuple[str, ...], threads:
     Raises:
         InputError: the probabilities are none, or contradict the label map beside them.
     """
+    case = views[0]
     if case.source is not None:
         try:
-            readout = _read_source(case, case.source, protocol, metrics, threads)
+            readouts = _read_source(views, case.source, protocol, metrics, threads)
         except ProbabilityError as error:
             raise InputError(case.origin, f"{error}.", _ADVICE) from error
     elif case.predicted is not None:
-        readout = read_masks(case, case.predicted, protocol)
+        readouts = [read_masks(view, case.predicted, protocol) for view in views]
     else:
         raise InputError(case.origin, "has neither probabilities nor a label map.")
+    return [_completed(view, readout, protocol, metrics) for view, readout in zip(views, readouts, strict=True)]
+
+
+def _completed(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[str, ...]) -> Readout:
+    """With lesions, if they are asked for, and notes."""
     if set(metrics) & set(LESIONS):
         readout = replace(readout, lesions=match_masks(case, readout, protocol))
     return replace(readout, notes=(*readout.notes, *_oddities(case, readout)))
 
 
 def _read_source(
-    case: Case, source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int
-) -> Readout:
-    readout, share = None, 0.0
+    views: Sequence[Case], source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int
+) -> list[Readout]:
+    case, readouts, share = views[0], None, 0.0
     if source.shape == case.reference.shape:
-        readout = read_planes(case, source, protocol, metrics, threads)
-        decoded = readout.decoded
+        readouts = read_planes(views, source, protocol, metrics, threads)
+        decoded = readouts[0].decoded
         if case.segmentation is None or decoded is None:
-            return readout
+            return readouts
         share = agreement(decoded, case.segmentation)
         if share >= AGREEMENT:
-            return replace(readout, notes=_disagreement(decoded, case.segmentation))
+            return _noted(readouts, _disagreement(decoded, case.segmentation))
     else:
         neutral = replace(case, reference=np.zeros(source.shape, np.uint8), predicted=None)
-        decoded = read_planes(neutral, source, protocol, (), threads).decoded
+        decoded = read_planes([neutral], source, protocol, (), threads)[0].decoded
     turn = _turn_asked(case, decoded, share)
     if turn is not None:
-        readout = read_planes(_undo(case, turn), source, protocol, metrics, threads)
-        return replace(readout, notes=(f"probabilities turned to fit the label map beside them (axes {turn})",))
-    if readout is None or decoded is None or case.segmentation is None:
+        readouts = read_planes([_undo(view, turn) for view in views], source, protocol, metrics, threads)
+        return _noted(readouts, (f"probabilities turned to fit the label map beside them (axes {turn})",))
+    if readouts is None or decoded is None or case.segmentation is None:
         raise InputError(case.origin, "the probabilities' shape differs from the label's, and nothing tells why.")
-    return replace(readout, notes=_disagreement(decoded, case.segmentation))
+    return _noted(readouts, _disagreement(decoded, case.segmentation))
+
+
+def _noted(readouts: list[Readout], notes: tuple[str, ...]) -> list[Readout]:
+    return [replace(readout, notes=notes) for readout in readouts]
 
 
 def find_turn(case: Case, decoded: Labels) -> Turn | None:

@@ -19,6 +19,7 @@ from calibeval.errors import UsageError
 from calibeval.io.cases import open_case
 from calibeval.io.pairing import CasePaths
 from calibeval.scoring import job as job_module
+from calibeval.scoring import raters as raters_module
 from calibeval.scoring.job import choose_workers, run_job, table_path, write_method
 from calibeval.scoring.options import ScoreOptions
 from calibeval.scoring.plan import plan_job
@@ -234,12 +235,12 @@ def test_no_method_is_done_twice_after_a_kill(tmp_path, cli, monkeypatch):
             raise KeyboardInterrupt
         return original(case, *arguments)
 
-    monkeypatch.setattr(job_module, "read_case", break_off)
+    monkeypatch.setattr(raters_module, "read_case", break_off)
     outcome = cli("score", tmp_path / "preds", labels, "--workers", 1)
     assert outcome.code == 130
     assert Path("results/m1.csv").exists()
     assert not Path("results/m2.csv").exists()
-    monkeypatch.setattr(job_module, "read_case", original)
+    monkeypatch.setattr(raters_module, "read_case", original)
     seen = counting(monkeypatch)
     assert cli("score", tmp_path / "preds", labels, "--resume").code == 0
     assert seen == ["b", "c"]
@@ -292,7 +293,7 @@ def test_what_nobody_foresaw_is_a_row_too(error, reason, small, monkeypatch):
         return original(case, *_)
 
     original = read_case
-    monkeypatch.setattr(job_module, "read_case", fail)
+    monkeypatch.setattr(raters_module, "read_case", fail)
     (method,) = score_folder(*small).methods
     assert set(method.bins) == {"a", "c"}
     assert method.errors["b"].startswith(reason)
