@@ -23,6 +23,7 @@ SPACING_MM = (8.0, 1.5, 1.5)  # (z, y, x), the array order
 SHAPE = (8, 64, 64)
 # Exponents on the true probabilities: above 1 over-confident, below 1 under-confident.
 METHODS = {"calibrated": 1.0, "overconfident": 4.0, "underconfident": 0.4}
+RATERS = 3  # beside the label, each a draw of its own from the true probabilities
 _BLUR_MM = 1.6  # width of the uncertain band at the boundaries
 _CORRELATION_VOXELS = 1.0  # of the field that draws the labels, in plane
 _INTENSITIES = (60.0, 165.0, 105.0, 180.0)  # mean image intensity of the classes
@@ -48,6 +49,11 @@ def make_case(index: int, seed: int = 2024) -> PhantomCase:
     return PhantomCase(f"phantom_{index:03d}", _image(probabilities, random), label, probabilities)
 
 
+def rater_label(case: PhantomCase, index: int, rater: int, seed: int = 2024) -> NDArray[np.uint8]:
+    """The label that a rater (1, 2, ...) would draw in a case, its index and seed given once more."""
+    return _draw(case.probabilities, np.random.default_rng([seed, index, rater]))
+
+
 def sharpen(probabilities: NDArray[np.float32], power: float) -> NDArray[np.float32]:
     """Raise probabilities (C, ...) to a power and normalise: more confident above 1, less below; same argmax."""
     if power == 1:
@@ -59,10 +65,10 @@ def sharpen(probabilities: NDArray[np.float32], power: float) -> NDArray[np.floa
 def write_sample_data(
     folder: Path, cases: int = 12, seed: int = 2024, progress: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write images, labels and three methods' probability maps as NIfTI, with an nnU-Net `dataset.json`.
+    """Write images, labels, three methods' probability maps and three raters as NIfTI, with nnU-Net's `dataset.json`.
 
     Args:
-        folder: gets `imagesTr/`, `labelsTr/`, `preds/METHOD/` and `dataset.json`.
+        folder: gets `imagesTr/`, `labelsTr/`, `preds/METHOD/`, `raters/RATER/` and `dataset.json`.
         cases: how many.
         seed: equal seeds give equal data.
         progress: called with each case's name.
@@ -75,6 +81,9 @@ def write_sample_data(
         for method, power in METHODS.items():
             planes = np.moveaxis(sharpen(case.probabilities, power), 0, -1)
             _write_nifti(folder / "preds" / method / f"{case.name}.nii.gz", planes)
+        for rater in range(1, RATERS + 1):
+            label = rater_label(case, index, rater, seed)
+            _write_nifti(folder / "raters" / f"rater{rater}" / f"{case.name}.nii.gz", label)
     description = {
         "name": "CardiacPhantom",
         "description": "Short-axis cardiac phantom of calibeval; labels are drawn from the probabilities.",
