@@ -13,6 +13,7 @@ authors' code computes it; `sdc-repo` is the released code of the first; `guo` i
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -105,6 +106,10 @@ class Protocol:
         connectivity: of voxels in a lesion: 6, 18 or 26 (in 2-D 4 for 6, else 8).
         min_lesion_mm3: lesions of smaller volume count nowhere.
         consensus: of several raters: `majority` (the lower label where votes are equal) or `staple`.
+        crop: calibration counts voxels in a box: `body` (of the image, in plane), `raters` (20 voxels around all that
+            any of them drew), or empty for the whole image.
+        levels: of the thresholded Dice.
+        crps_limit: CRPS is integrated over so many standard deviations.
     """
 
     name: str
@@ -130,6 +135,9 @@ class Protocol:
     connectivity: int = 26
     min_lesion_mm3: float = 0.0
     consensus: Literal["majority", "staple"] = "majority"
+    crop: Literal["", "body", "raters"] = ""
+    levels: tuple[float, ...] = (0.1, 0.24, 0.38, 0.52, 0.66, 0.8)
+    crps_limit: float = math.inf
 
     @property
     def smallest_mm3(self) -> float:
@@ -143,6 +151,7 @@ class Protocol:
         threshold = "" if self.cece_threshold is None else f",{value}>{self.cece_threshold:g}"
         parts = {
             "ECE": f"{self.ece_confidence},{self.ece_domain},{self.ece_bins}bins",
+            "crop": self.crop or "none",
             "CECE": f"{self.cece_classes},{self.cece_domain}{threshold},{self.cece_bins}bins",
             "pECE": f"{self.pece_bins}bins,w{self.fp_weight:g}",
             "edges": f"right,float32,zero-{'first' if self.zero_in_first_bin else 'dropped'}",
@@ -154,6 +163,8 @@ class Protocol:
             "NLL": f"clip{self.nll_clip:g}",
             "gap": f"top,1-p0>{self.gap_threshold:g}",
             "lesions": f"{self.matching},{self.connectivity},{self.min_lesion_mm3:g}mm3",
+            "levels": ",".join(f"{level:g}" for level in self.levels),
+            "CRPS": "none" if math.isinf(self.crps_limit) else f"{self.crps_limit:g}sigma",
         }
         return Signature.of(self.name, parts)
 
@@ -187,6 +198,8 @@ PROTOCOLS: dict[str, Protocol] = {
         empty="sdc-repo",
     ),
     "guo": Protocol("guo", ece_domain="all", cece_threshold=None),
+    "curvas24": Protocol("curvas24", ece_domain="all", ece_bins=50, crps_limit=3.0),
+    "curvas25": Protocol("curvas25", ece_domain="all", ece_bins=50, consensus="staple", crop="raters"),
 }
 
 
@@ -231,6 +244,8 @@ def _check(protocol: Protocol) -> None:
         raise UsageError(f"The CECE threshold must lie in [0, 1), not {protocol.cece_threshold:g}.")
     if protocol.connectivity not in CONNECTIVITIES:
         raise UsageError(f"The connectivity of lesions is one of 6, 18 and 26, not {protocol.connectivity}.")
+    if not protocol.levels or not all(0 <= level < 1 for level in protocol.levels):
+        raise UsageError(f"The levels of tDSC must lie in [0, 1), not {protocol.levels}.")
     if protocol.consensus not in CONSENSUSES:
         raise UsageError(f"Unknown consensus {protocol.consensus!r}. Known: {', '.join(CONSENSUSES)}.")
     if not re.fullmatch(MATCHING, protocol.matching):

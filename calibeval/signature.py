@@ -34,10 +34,12 @@ _LESIONS = (
     "lesion_DSC", "lesion_F1", "lesion_recall", "lesion_precision", "lesion_FP", "PQ", "SQ", "RQ", "CC_DSC",
 )  # fmt: skip
 _MASKS = ("DSC", "IoU", "precision", "recall", "VD", "RVD", *_DISTANCES, *_LESIONS)
+_BY_VOXEL = ("Brier", "NLL", "aECE", "smECE", "MCB")
 _CLASSWISE = ("ACE", "MCE", "gap")  # of the top label as ECE, of each class as CECE
 
 PARTS: dict[str, Part] = {
     "ECE": Part("confidence, voxels and bins of ECE", ("ECE", "bECE", *_CLASSWISE)),
+    "crop": Part("box of calibration", ("ECE", "CECE", "pECE", "bECE", *_CLASSWISE, *_BY_VOXEL), default="none"),
     "CECE": Part("classes, voxels, threshold and bins of CECE", ("CECE", *_CLASSWISE)),
     "pECE": Part("bins and false-positive weight of pECE", ("pECE",)),
     "edges": Part("edges of the bins", ("ECE", "CECE", "pECE", "bECE", *_CLASSWISE)),
@@ -49,18 +51,15 @@ PARTS: dict[str, Part] = {
     "NLL": Part("clipping of NLL", ("NLL",)),
     "gap": Part("voxels of gap", ("gap",), default="as-ECE"),
     "lesions": Part("matching, connectivity and minimal volume of lesions", _LESIONS, default="iou>0.5,26,0mm3"),
+    "levels": Part("levels of tDSC", ("tDSC",), default="0.1,0.24,0.38,0.52,0.66,0.8"),
+    "CRPS": Part("ends of the integral of CRPS", ("CRPS",), default="none"),
     "raters": Part("raters", default="one"),
     "regions": Part("regions", of_data=True, default="none"),
     "ignore": Part("ignored label", of_data=True, default="none"),
     "view": Part("field of view", of_data=True, default="none"),
     "map": Part("renamed labels", of_data=True, default="none"),
 }
-_KNOWN = {metric for part in PARTS.values() for metric in part.metrics} | {
-    "Brier",
-    "aECE",
-    "smECE",
-    "MCB",
-}  # these: the data's parts alone
+_KNOWN = {metric for part in PARTS.values() for metric in part.metrics} | {"cDSC", "cConf"}  # of the data's parts alone
 
 
 class Signature(str):

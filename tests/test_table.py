@@ -224,8 +224,9 @@ def test_tables_put_together_are_read_and_their_rows_counted(tmp_path):
 def test_columns_that_no_row_uses_are_not_written(tmp_path):
     path = write(tmp_path / "t.csv", ROW, ROW._replace(diagonal=12.25, rater="r1"))
     assert path.read_text().splitlines()[0] == ",".join((*COLUMNS, "diagonal", "rater", "about"))
-    _, frame = read_table(path)
+    _, frame = read_table(path, raters=True)
     np.testing.assert_array_equal(frame["diagonal"], [np.nan, 12.25])
+    assert len(read_table(path)[1]) == 1  # without those of single raters
     assert (list(frame["rater"]), list(frame["group"])) == (["", "r1"], ["", ""])
 
 

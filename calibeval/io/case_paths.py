@@ -39,6 +39,7 @@ class CasePaths(NamedTuple):
         why: by which convention, for people.
         readings: what the values of such files mean, as far as the folder was asked; see `readings`.
         mask: label map that is above 0 in the field of view; voxels outside are ignored.
+        image: that is above 0 in the body.
         raters: each rater's label, None where there is none; empty with one reference, which else is the first.
     """
 
@@ -51,6 +52,7 @@ class CasePaths(NamedTuple):
     readings: Readings = ()
     mask: Path | None = None
     raters: tuple[tuple[str, Path | None], ...] = ()
+    image: Path | None = None
 
 
 class Pairing(NamedTuple):

@@ -58,6 +58,7 @@ class Case:
         notes: how the files were taken, for people.
         origin: the prediction's file, for messages.
         beside: that of `segmentation`, for messages.
+        body: box of the image that is above 0 in plane; None where it is not asked for.
         raters: labels of each rater, of whom `reference` is the first; empty with one reference.
     """
 
@@ -73,6 +74,7 @@ class Case:
     origin: str = "probabilities"
     beside: str = ""
     raters: dict[str, Labels] = field(default_factory=dict)
+    body: tuple[slice, ...] | None = None
 
 
 def open_case(
@@ -124,7 +126,24 @@ def open_case(
         str(paths.prediction[0]),
         str(paths.segmentation or ""),
         raters,
+        None if paths.image is None else _body(paths.image, reference_file, reference.shape),
     )
+
+
+def _body(path: Path, reference: ArrayFile, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Box of an image that is above 0 in plane (the last two axes), whole along the others."""
+    above: NDArray[np.bool_] = (read_values(open_label_map(path, reference)) > 0).reshape(shape)
+    return (*(slice(None) for _ in shape[:-2]), *bounding_box(above)[-2:])
+
+
+def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, ...]:
+    """Smallest box around the true voxels, wider by a margin where the array goes on; the whole where none is true."""
+    places = [
+        np.flatnonzero(mask.any(axis=tuple(k for k in range(mask.ndim) if k != axis))) for axis in range(mask.ndim)
+    ]
+    if not places[0].size:
+        return (slice(None),) * mask.ndim
+    return tuple(slice(max(0, int(found[0]) - margin), int(found[-1]) + 1 + margin) for found in places)
 
 
 def _read_references(

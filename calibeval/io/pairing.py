@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from calibeval.errors import InputError, UsageError
 from calibeval.io.arrays import format_of, open_array, stem_of
@@ -219,7 +219,7 @@ def _own_labels(predictions: Path) -> dict[str, Path]:
     return {stem_of(path): path for path in files}
 
 
-def with_maps(cases: list[CasePaths], folder: Path, field: Literal["segmentation", "mask"]) -> list[CasePaths]:
+def with_maps(cases: list[CasePaths], folder: Path, field: Literal["segmentation", "mask", "image"]) -> list[CasePaths]:
     """Give the cases their label maps of a folder, as this field; a case without one there has none.
 
     Raises:
@@ -247,9 +247,8 @@ def with_maps(cases: list[CasePaths], folder: Path, field: Literal["segmentation
             f"No label map fits a label by name.\n  {folder}: {_some(maps)}\n  labels: "
             f"{_some(case.case for case in cases)}\nName them alike, or use --manifest."
         )
-    if field == "mask":
-        return [case._replace(mask=found[case.case]) for case in cases]
-    return [case._replace(segmentation=found[case.case]) for case in cases]
+    changes: list[dict[str, Any]] = [{field: found[case.case]} for case in cases]
+    return [case._replace(**change) for case, change in zip(cases, changes, strict=True)]
 
 
 def _match(found: dict[str, Files], references: dict[str, Path], predictions: Path, labels: Path) -> dict[str, Files]:

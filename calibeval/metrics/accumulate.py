@@ -58,8 +58,8 @@ class Accumulator:
         boundary: Labels | None = None,
         sum_tolerance: float = 1e-4,
     ) -> None:
-        self.predicted, self.classes = np.empty(reference.size, np.uint8), classes
-        self._settings = _Settings.of(classes, protocol, dtype, proper=proper, fine=fine, sum_tolerance=sum_tolerance)
+        self.predicted = np.empty(reference.size, np.uint8)
+        self.settings = _Settings.of(classes, protocol, dtype, proper=proper, fine=fine, sum_tolerance=sum_tolerance)
         self._reference, self._boundary = reference, boundary
         self._ranges: dict[int, _Range] = {}
 
@@ -69,13 +69,15 @@ class Accumulator:
 
     def add(self, chunk: PlaneChunk) -> None:
         """Add one chunk."""
+        self.add_scanned(chunk, _scan_chunk(chunk, self.settings))
+
+    def add_scanned(self, chunk: PlaneChunk, plane: _Scanned) -> None:
+        """Add one chunk whose values were looked at."""
         if chunk.start not in self._ranges:
             voxels = slice(chunk.start, chunk.start + CHUNK)
             boundary = None if self._boundary is None else self._boundary[voxels]
-            self._ranges[chunk.start] = _Range(
-                self._settings, self._reference[voxels], self.predicted[voxels], boundary
-            )
-        self._ranges[chunk.start].add(chunk)
+            self._ranges[chunk.start] = _Range(self.settings, self._reference[voxels], self.predicted[voxels], boundary)
+        self._ranges[chunk.start].add(chunk.class_index, plane)
 
     def finish_range(self, start: int) -> None:
         """Free what only the adding of a range's chunks needs."""
@@ -90,7 +92,14 @@ class Accumulator:
     def sum(self) -> Statistics:
         """The statistics of all ranges, each of which is finished."""
         parts = (self._ranges[start].statistics for start in sorted(self._ranges))
-        return sum(parts, start=empty_statistics(self._settings.classes, self._settings.protocol))
+        return sum(parts, start=empty_statistics(self.settings.classes, self.settings.protocol))
+
+
+def add_to_all(accumulators: Sequence[Accumulator], chunk: PlaneChunk) -> None:
+    """Add one chunk to accumulators of the same planes; its values are looked at once."""
+    plane = _scan_chunk(chunk, accumulators[0].settings)
+    for each in accumulators:
+        each.add_scanned(chunk, plane)
 
 
 def take_all(
@@ -105,10 +114,8 @@ def take_all(
     """
 
     def take_range(start: int) -> None:
-        for c in range(accumulators[0].classes):
-            chunk = PlaneChunk(c, start, read(c, start))
-            for each in accumulators:
-                each.add(chunk)
+        for c in range(accumulators[0].settings.classes):
+            add_to_all(accumulators, PlaneChunk(c, start, read(c, start)))
         for each in accumulators:
             each.finish_range(start)
 
@@ -208,12 +215,9 @@ class _Range:
         self._largest = np.empty(0, settings.bits)  # largest values so far, of the blocks that class 0 leaves open
         self._rows = np.empty(blocks, np.int64)  # where in `_largest` a block's values are
 
-    def add(self, chunk: PlaneChunk) -> None:
+    def add(self, c: int, plane: _Scanned) -> None:
         """Add one chunk to the histograms of its class, and keep the largest probability of each voxel."""
-        c, settings = chunk.class_index, self._settings
-        plane = self._scan(chunk.values)
-        if plane.low.min() < 0 or plane.high.max() > settings.one:
-            plane = self._scan(_clip(chunk))
+        settings = self._settings
         self._sums += plane.sums
         self._add_plane(plane, self._class_labels, c, settings.of_class, self.statistics.classes.of(c))
         if c == 0:
@@ -265,7 +269,7 @@ class _Range:
         )
         undecided = np.flatnonzero(self._state == 0)
         if undecided.size:
-            largest = self._scan(self._largest.view(self._settings.dtype))
+            largest = _scan(self._largest.view(self._settings.dtype), self._settings)
             self._add_top(largest, undecided, self._rows[undecided])
         self._largest = np.empty(0, self._settings.bits)
         self.statistics = replace(self.statistics, cells=Cells.join(self._cells))
@@ -285,13 +289,6 @@ class _Range:
         add(self._selected, False, self.statistics.selected)
         if self._boundary is not None:
             add(self._boundary, False, self.statistics.boundary)
-
-    def _scan(self, values: Plane) -> _Scanned:
-        blocks = -(-values.size // _block())
-        bits = self._settings.bits
-        plane = _Scanned(values, np.empty(blocks, bits), np.empty(blocks, bits), *np.empty((2, blocks)))
-        self._settings.kernels.scan(values, values.view(bits), *plane[1:])
-        return plane
 
     def _add_plane(
         self, plane: _Scanned, labels: LabelBlocks, c: int, cells: _Cells, into: Histogram, *, flip: bool = False
@@ -318,6 +315,20 @@ class _Range:
             raise ProbabilityError(
                 f"the {classes} classes of a voxel do not sum to 1: the largest is only {largest:.4g}"
             )
+
+
+def _scan_chunk(chunk: PlaneChunk, settings: _Settings) -> _Scanned:
+    plane = _scan(chunk.values, settings)
+    if plane.low.min() < 0 or plane.high.max() > settings.one:
+        return _scan(_clip(chunk), settings)
+    return plane
+
+
+def _scan(values: Plane, settings: _Settings) -> _Scanned:
+    blocks = -(-values.size // _block())
+    plane = _Scanned(values, np.empty(blocks, settings.bits), np.empty(blocks, settings.bits), *np.empty((2, blocks)))
+    settings.kernels.scan(values, values.view(settings.bits), *plane[1:])
+    return plane
 
 
 def _block() -> int:

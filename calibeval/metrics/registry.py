@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Needs = Literal["masks", "surfaces", "lesions", "probabilities"]
+Needs = Literal["masks", "surfaces", "lesions", "raters", "probabilities"]
 Better = Literal["higher", "lower", "zero"]
 Function = TypeVar("Function")
 Numbers = TypeVar("Numbers", float, "NDArray[np.float64]")
@@ -36,7 +36,7 @@ class Metric(NamedTuple):
         high: largest possible value.
         better: `higher`, `lower`, or `zero` when the best value is 0 and both signs are worse.
         needs: what it is computed from: `masks` (overlap), `surfaces` (distances), `lesions` (components; the extra of
-            that name) or `probabilities`.
+            that name), `raters` (probabilities against several at once) or `probabilities`.
         rows: classes for which a case has a row: `class` (each class by name), `mean`, `all`.
         pooled: whether a number over the pooled data set exists.
         formula: in plain text; the documentation's page on metrics has the symbols.
@@ -72,7 +72,7 @@ class Metric(NamedTuple):
     @property
     def of_masks(self) -> bool:
         """Whether it compares masks, which can be empty; else it judges probabilities."""
-        return self.needs != "probabilities"
+        return self.needs not in ("raters", "probabilities")
 
     @property
     def follows_empty_rule(self) -> bool:
@@ -132,6 +132,7 @@ _CECE = "arXiv:1910.12656"
 _BRIER = "10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"
 _PQ = "arXiv:1801.00868"
 _LESIONS = "arXiv:2305.08992"
+_CURVAS = "arXiv:2505.08685"
 _PAPER = "We Care Each Pixel: Calibrating on Medical Segmentation Model"
 _BY_OUTCOME = "{names}: over reference-foreground voxels, which the outcome selects, a calibrated model does not get 0."
 
@@ -191,6 +192,16 @@ _ROWS = (
            "TP / (TP + FP/2 + FN/2), of lesions", _PQ, _BOTH_EMPTY),
     Metric("CC_DSC", "Dice by connected component", "", 0, 1, "higher", "lesions", _MASKS, False,
            "mean of DSC within the Voronoi cells of the reference's lesions", "arXiv:2410.18684", _NO_REFERENCE),
+    Metric("CRPS", "ranked probability score of volumes", "mL", 0, _INF, "lower", "raters", _MASKS, False,
+           "integral of (Phi((v - mu)/sigma) - [v >= sum p])^2 over v; mu, sigma of the raters' volumes",
+           "10.1198/016214506000001437", "spacing unknown",
+           worst=lambda protocol: math.nan),
+    Metric("tDSC", "thresholded Dice", "", 0, 1, "higher", "raters", _MASKS, False,
+           "mean over levels t of the DSC of p > t and share of raters > t", _CURVAS, _NEVER),
+    Metric("cDSC", "consensus Dice", "", 0, 1, "higher", "raters", _MASKS, False,
+           "DSC where all raters say a class or none does", _CURVAS, _BOTH_EMPTY),
+    Metric("cConf", "consensus confidence", "", 0, 1, "higher", "raters", _MASKS, False,
+           "(mean p where all raters say a class + 1 - mean p where none does) / 2", _CURVAS, "raters never agree"),
     Metric("ECE", "expected calibration error", "", 0, 1, "lower", "probabilities", ("all",), True,
            "sum_b n_b/N |acc_b - conf_b|, top label", _GUO, _NO_VOXEL,
            siblings=("ACE", "MCE", "bECE"), zero_if_calibrated="ECE", caution=_BY_OUTCOME),
@@ -236,11 +247,15 @@ CAUTIONS = {metric.name: metric.caution.format(names=metric.name) for metric in 
 PAPER = ("DSC", "HD95", "ECE", "CECE", "pECE")  # the five of the paper
 DEFAULT = (*PAPER, "gap", "Brier", "NLL")  # and what is 0 for a calibrated model, or best for the true probabilities
 LESIONS = tuple(name for name, metric in METRICS.items() if metric.needs == "lesions")
+RATED = tuple(name for name, metric in METRICS.items() if metric.needs == "raters")
 _SETS = {
     "default": DEFAULT,
     "paper": PAPER,
-    "all": tuple(name for name in METRICS if name not in LESIONS),  # what the core installation computes
+    "all": tuple(
+        name for name in METRICS if name not in (*LESIONS, *RATED)
+    ),  # what the core installation computes of one reference
     "lesions": LESIONS,
+    "raters": RATED,
 }
 
 
@@ -285,7 +300,7 @@ def cautions(names: Iterable[str], signature: str) -> list[str]:
 def select_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
     """Read names of sets and metrics (any case), parted by commas or as a list; give them in the registry's order.
 
-    The sets are `default`, `paper`, `all` (all but those of lesions) and `lesions`.
+    The sets are `default`, `paper`, `all` (all but those of lesions and raters), `lesions` and `raters`.
 
     Raises:
         UsageError: an unknown name.

@@ -157,7 +157,7 @@ def _key(job: ScoreJob, paths: CasePaths) -> str:
 
 def _files(paths: CasePaths) -> list[Path]:
     raters = (path for _, path in paths.raters)
-    given = (*paths.prediction, paths.segmentation, paths.mask, paths.reference, *raters)
+    given = (*paths.prediction, paths.segmentation, paths.mask, paths.reference, paths.image, *raters)
     files = [path for path in given if path is not None]
     return [part for path in files for part in (list_files(path) if path.is_dir() else with_parts(path))]
 

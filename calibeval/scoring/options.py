@@ -110,6 +110,9 @@ class ScoreOptions:
     consensus: str | None = field(
         default=None, metadata=_about(NUMBERS, str, "What several raters say together.", "", CONSENSUSES)
     )
+    levels: tuple[float, ...] | None = field(
+        default=None, metadata=_about(NUMBERS, list, "Levels of the thresholded Dice, as in '0.3,0.5'.")
+    )
     missing: str = field(
         default="error",
         metadata=_about(NUMBERS, str, "What a missing prediction is; skip is drop.", "", (*MISSING_RULES, "skip")),
@@ -153,6 +156,9 @@ class ScoreOptions:
         default=None,
         metadata=_about(FILES, Path, "CSV of case, prediction, reference[, method, segmentation] instead of folders."),
     )
+    images: Path | None = field(
+        default=None, metadata=_about(FILES, Path, "Images (CT): calibration counts the box in plane that is above 0.")
+    )
     seg_dir: Path | None = field(
         default=None, metadata=_about(FILES, Path, "Label maps to take overlap and distances from.")
     )
@@ -189,6 +195,7 @@ class ScoreOptions:
                 raise UsageError(f"Unknown {option.name} {value!r}. Known: {', '.join(option.choices)}.")
         object.__setattr__(self, "missing", missing_rule(self.missing))
         object.__setattr__(self, "spacing_mm", _spacing(self.spacing_mm))
+        object.__setattr__(self, "levels", _numbers(self.levels, "--levels", "numbers parted by commas, as in 0.3,0.5"))
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise UsageError(f"--scale {self.scale:g}: expected the value that stands for probability 1, above 0.")
         if self.axes is not None:
@@ -210,6 +217,8 @@ class ScoreOptions:
             connectivity=self.connectivity,
             min_lesion_mm3=self.min_lesion_mm3,
             consensus=self.consensus,
+            levels=self.levels,
+            crop=None if self.images is None else "body",
         )
 
     @property
@@ -302,15 +311,19 @@ def _of_kind(value: Any, option: Option, source: str) -> Any:
 
 def _spacing(value: str | Sequence[float] | None) -> tuple[float, ...] | None:
     """Lengths in mm from text as in `1.5,1.5,8`, or as they are."""
+    spacing = _numbers(value, "--spacing", "numbers in mm parted by commas, as in 1.5,1.5,8")
+    if spacing is not None and not all(0 < length < math.inf for length in spacing):
+        raise UsageError(f"--spacing {value!r}: every length must be above 0.")
+    return spacing
+
+
+def _numbers(value: str | Sequence[float] | None, option: str, expected: str) -> tuple[float, ...] | None:
     if value is None:
         return None
     try:
-        spacing = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
+        return tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"--spacing {value!r}: expected numbers in mm parted by commas, as in 1.5,1.5,8.") from error
-    if not all(0 < length < math.inf for length in spacing):
-        raise UsageError(f"--spacing {value!r}: every length must be above 0.")
-    return spacing
+        raise UsageError(f"{option} {value!r}: expected {expected}.") from error
 
 
 def _as_text(value: Any) -> str:

@@ -31,7 +31,7 @@ from calibeval.io.raters import Rated, find_rated
 from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.io.structures import name_parts
-from calibeval.metrics import select_metrics
+from calibeval.metrics import RATED, select_metrics
 from calibeval.protocol import Protocol
 from calibeval.scoring.annotated import read_annotated
 from calibeval.scoring.options import ScoreOptions
@@ -109,6 +109,8 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
     pairings, scheme = _find_pairings(predictions, labels, options, rated)
     if options.mask is not None:
         pairings = {m: each._replace(cases=with_maps(each.cases, options.mask, "mask")) for m, each in pairings.items()}
+    if options.images is not None:
+        pairings = {m: _with_images(each, options.images) for m, each in pairings.items()}
     home = labels or predictions or options.manifest or Path()
     names = list(dict.fromkeys(case.case for pairing in pairings.values() for case in pairing.cases))
     table = read_cases(options.cases) if options.cases else None
@@ -117,7 +119,7 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         pairings,
         scheme,
         options.numbers,
-        select_metrics(options.metrics),
+        _metrics(options),
         options.reading,
         options.missing,
         options.seg_dir is not None,
@@ -129,6 +131,20 @@ def plan_job(predictions: Path | None, labels: Path | None = None, options: Scor
         (*_notes(predictions, labels, pairings), *filter(None, (doubt, _not_fitted(others)))),
         options.command(predictions, labels),
     )
+
+
+def _with_images(pairing: Pairing, images: Path) -> Pairing:
+    found = pairing._replace(cases=with_maps(pairing.cases, images, "image"))
+    if lacking := [case.case for case in found.cases if case.image is None]:
+        raise UsageError(f"--images {images}: holds no image of {some_of(lacking)}. Add it there.")
+    return found
+
+
+def _metrics(options: ScoreOptions) -> tuple[str, ...]:
+    chosen = select_metrics(options.metrics)
+    if options.raters is None and set(chosen) & set(RATED):
+        raise UsageError(f"{', '.join(set(chosen) & set(RATED))}: needs several raters; say with --raters who is who.")
+    return chosen
 
 
 def _not_fitted(labels: list[str]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from calibeval.io.cases import Case
 from calibeval.metrics import LESIONS, asked
-from calibeval.metrics.accumulate import Accumulator, take_all
+from calibeval.metrics.accumulate import Accumulator, add_to_all, take_all
 from calibeval.metrics.boundary import near_boundary
 from calibeval.metrics.lesions import LesionMatch
 from calibeval.metrics.statistics import IGNORED, Statistics, compare_labels
@@ -82,10 +82,10 @@ def read_planes(
 
 
 def _with_own_masks(case: Case, readout: Readout, protocol: Protocol) -> Readout:
-    return readout if case.predicted is None else _with_masks(case, readout, case.predicted, protocol)
+    return readout if case.predicted is None else with_masks(case, readout, case.predicted, protocol)
 
 
-def _with_masks(case: Case, readout: Readout, predicted: Labels, protocol: Protocol) -> Readout:
+def with_masks(case: Case, readout: Readout, predicted: Labels, protocol: Protocol) -> Readout:
     """The same probabilities with these masks."""
     compared = read_masks(case, predicted, protocol)
     bins = {name: replace(part, confusion=compared.bins[name].confusion) for name, part in readout.bins.items()}
@@ -135,8 +135,7 @@ def _read_whole(
         statistics = take_all(accumulators, source.read, threads)
     else:
         for chunk in source.chunks():
-            for accumulator in accumulators:
-                accumulator.add(chunk)
+            add_to_all(accumulators, chunk)
         statistics = [accumulator.finish() for accumulator in accumulators]
     predicted = accumulators[0].predicted.reshape(source.shape)
     return [
@@ -190,7 +189,7 @@ def _read_regions(
         add(index, start, values)
     whole.finish()
     labels = whole.predicted.reshape(source.shape)  # the argmax decides the masks, as for label maps
-    return [_with_masks(each.case, each.readout(labels, confidence), labels, protocol) for each in problems]
+    return [with_masks(each.case, each.readout(labels, confidence), labels, protocol) for each in problems]
 
 
 class _RegionProblems(NamedTuple):

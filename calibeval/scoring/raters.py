@@ -15,18 +15,20 @@ from itertools import combinations
 import numpy as np
 
 from calibeval.bins import pool
+from calibeval.errors import InputError
 from calibeval.io.cases import Case
-from calibeval.metrics import METRICS
+from calibeval.metrics import METRICS, RATED
+from calibeval.metrics.rated import RATED_FUNCTIONS, RatedSums
 from calibeval.metrics.raters import CONSENSUS_FUNCTIONS
 from calibeval.metrics.statistics import IGNORED, Statistics
 from calibeval.scoring.annotated import annotated_rows
 from calibeval.scoring.lesions import lesion_rows
 from calibeval.scoring.plan import ScoreJob
-from calibeval.scoring.problems import Readout
-from calibeval.scoring.readout import read_case, read_views
-from calibeval.scoring.rows import MaskValue, case_rows, mean_row, pooled_rows
+from calibeval.scoring.problems import WHOLE, Readout
+from calibeval.scoring.readout import TELL_AXES, is_turned, read_case, read_views
+from calibeval.scoring.rows import MaskValue, case_rows, mask_rows, mean_row, pooled_rows, voxel_ml
 from calibeval.scoring.shards import CaseScore
-from calibeval.table import AMONG, CONSENSUS, SOFT, Row
+from calibeval.table import AMONG, CONSENSUS, NOT_COMPUTED, SOFT, Row
 
 
 def score_opened(case: Case, job: ScoreJob, threads: int) -> CaseScore:
@@ -35,12 +37,16 @@ def score_opened(case: Case, job: ScoreJob, threads: int) -> CaseScore:
         return _score(case, read_case(case, job.protocol, job.metrics, threads), job, threads)
     agreed = CONSENSUS_FUNCTIONS[job.protocol.consensus](list(case.raters.values()))
     views = [replace(case, reference=labels, raters={}) for labels in (*case.raters.values(), agreed)]
+    sums = RatedSums(list(case.raters.values()), job.protocol.levels) if set(job.metrics) & set(RATED) else None
+    if sums and case.source and case.source.shape == case.reference.shape:
+        views = [replace(view, source=case.source.map(sums.add)) for view in views]
     readouts = read_views(views, job.protocol, job.metrics, threads)
     *each, of_consensus = [_score(view, readout, job, threads) for view, readout in zip(views, readouts, strict=True)]
     by_rater = {rater: score.rows for rater, score in zip(case.raters, each, strict=True)}
     bins = pool(score.bins for score in each)
     rows = [
         *_means(by_rater),
+        *(_rated_rows(case, views[0], readouts[0], sums, job) if sums and case.source else ()),
         *_named({**by_rater, CONSENSUS: of_consensus.rows, SOFT: _soft_rows(case, bins, job)}),
         *_named({AMONG: _means(_among(case, job, threads))}),
     ]
@@ -78,11 +84,32 @@ def _named(by_view: Mapping[str, Sequence[Row]]) -> list[Row]:
     return [row._replace(rater=view) for view, rows in by_view.items() for row in rows]
 
 
+def _rated_rows(case: Case, first: Case, readout: Readout, sums: RatedSums, job: ScoreJob) -> list[Row]:
+    """Numbers that are of all raters at once."""
+    if is_turned(first, readout):
+        raise InputError(
+            case.origin, "holds regions, or lies otherwise than the labels: no metrics of raters.", TELL_AXES
+        )
+    volume = voxel_ml(case.spacing_mm)
+    predicted = readout.masks[WHOLE][1]
+    rated = {name: sums.finish(c, predicted, volume) for c, name in enumerate(case.scheme.names) if c}
+    rows = []
+    for name in (name for name in job.metrics if name in RATED):
+        metric = METRICS[name]
+        found = {mask: RATED_FUNCTIONS[name](each, job.protocol) for mask, each in rated.items()}
+        values = [
+            MaskValue(mask, value, NOT_COMPUTED if math.isnan(value) else "ok", metric.undefined * math.isnan(value))
+            for mask, value in found.items()
+        ]
+        rows += mask_rows(case.name, metric, values, metric.unit)
+    return rows
+
+
 def _soft_rows(case: Case, bins: dict[str, Statistics], job: ScoreJob) -> list[Row]:
     """Calibration over voxels times raters."""
     if case.source is None or not bins:
         return []
-    metrics = [name for name in job.metrics if not METRICS[name].of_masks]
+    metrics = [name for name in job.metrics if METRICS[name].needs == "probabilities"]
     return [row._replace(case=case.name) for row in pooled_rows(bins, case.scheme, job.protocol, metrics)]
 
 

@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.errors import InputError, ProbabilityError
-from calibeval.io.cases import Case
+from calibeval.io.cases import Case, bounding_box
 from calibeval.io.orientation import AGREEMENT, Turn, agreement, find_turns
 from calibeval.metrics import LESIONS
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
 from calibeval.protocol import Protocol
 from calibeval.scoring.lesions import match_masks
-from calibeval.scoring.problems import Readout, read_masks, read_planes
+from calibeval.scoring.problems import WHOLE, Readout, read_masks, read_planes, with_masks
 
 Labels = NDArray[np.uint8]
 _POST_PROCESSED = 0.5  # agreement that post-processing leaves, when no turn does better
+TELL_AXES = "Say how it lies with --axes, and --regions none."
+_MARGIN = 20  # voxels around what raters drew
 _ADVICE = (
     "Logits need --input logits, overlapping regions --regions, integer maps --scale, maps without background "
     "--classes; otherwise the file was written or resampled wrongly."
@@ -50,7 +52,7 @@ def read_views(views: Sequence[Case], protocol: Protocol, metrics: tuple[str, ..
     case = views[0]
     if case.source is not None:
         try:
-            readouts = _read_source(views, case.source, protocol, metrics, threads)
+            readouts = _read_cropped(views, case.source, protocol, metrics, threads)
         except ProbabilityError as error:
             raise InputError(case.origin, f"{error}.", _ADVICE) from error
     elif case.predicted is not None:
@@ -58,6 +60,33 @@ def read_views(views: Sequence[Case], protocol: Protocol, metrics: tuple[str, ..
     else:
         raise InputError(case.origin, "has neither probabilities nor a label map.")
     return [_completed(view, readout, protocol, metrics) for view, readout in zip(views, readouts, strict=True)]
+
+
+def _read_cropped(
+    views: Sequence[Case], source: PlaneSource, protocol: Protocol, metrics: tuple[str, ...], threads: int
+) -> list[Readout]:
+    """Read with the protocol's box: calibration counts voxels in it, masks are compared everywhere."""
+    box = views[0].body if protocol.crop == "body" else None
+    if protocol.crop == "raters":
+        drawn = np.logical_or.reduce([(view.reference != 0) & (view.reference != IGNORED) for view in views])
+        box = bounding_box(drawn, _MARGIN)
+    if box is None:
+        return _read_source(views, source, protocol, metrics, threads)
+    outside = np.ones(views[0].reference.shape, bool)
+    outside[box] = False
+    cropped = [replace(view, reference=np.where(outside, np.uint8(IGNORED), view.reference)) for view in views]
+    readouts = _read_source(cropped, source, protocol, metrics, threads)
+    if any(is_turned(view, readout) for view, readout in zip(cropped, readouts, strict=True)):
+        raise InputError(views[0].origin, "holds regions, or lies otherwise than the label: no box for it.", TELL_AXES)
+    return [
+        with_masks(view, readout, readout.masks[WHOLE][1], protocol)
+        for view, readout in zip(views, readouts, strict=True)
+    ]
+
+
+def is_turned(case: Case, readout: Readout) -> bool:
+    """Whether the planes were read otherwise than the case lies; true of regions, whose masks are no labels."""
+    return WHOLE not in readout.masks or readout.masks[WHOLE][0] is not case.reference
 
 
 def _completed(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[str, ...]) -> Readout:

@@ -28,7 +28,7 @@ from calibeval.table import ALL, MEAN, NOT_COMPUTED, POOLED, Row
 if TYPE_CHECKING:
     from calibeval.metrics.surface import SurfaceDistances
 
-_NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
+NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
 _NO_VOLUME = "no volume: the image is flat, or its spacing unknown (then give --spacing)"
 _NO_VOXEL = "no voxel in the domain"
 
@@ -47,7 +47,7 @@ def case_rows(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[s
     """All rows of a scored case, metric by metric."""
     needs = {METRICS[name].needs for name in metrics}
     values: dict[str, list[MaskValue]] = {}
-    overlaps = _overlaps(case.scheme, readout.bins, protocol, _voxel_ml(readout.spacing_mm))
+    overlaps = _overlaps(case.scheme, readout.bins, protocol, voxel_ml(readout.spacing_mm))
     diagonal = image_diagonal(case.reference.shape, case.spacing_mm, protocol)
     values |= _overlap_values(overlaps, protocol, metrics)
     if "surfaces" in needs:
@@ -113,7 +113,7 @@ def unscored_rows(
 
 def _row_classes(metric: Metric, scheme: ClassScheme, protocol: Protocol) -> list[str]:
     """Class names for which a metric has rows."""
-    if metric.of_masks:
+    if MEAN in metric.rows:
         return [*_mask_names(scheme, protocol), MEAN]
     return [*_calibration_names(metric, scheme), ALL]
 
@@ -176,7 +176,7 @@ def _surface_values(
 
     names = [name for name in metrics if METRICS[name].needs == "surfaces"]
     if math.isnan(diagonal):
-        return {name: [MaskValue(mask, math.nan, NOT_COMPUTED, _NO_SPACING) for mask in overlaps] for name in names}
+        return {name: [MaskValue(mask, math.nan, NOT_COMPUTED, NO_SPACING) for mask in overlaps] for name in names}
     distances = _distances(list(overlaps), readout, protocol, threads)
     values: dict[str, list[MaskValue]] = {name: [] for name in names}
     for mask, counts in overlaps.items():
@@ -196,7 +196,7 @@ def _lesion_values(readout: Readout, protocol: Protocol, metrics: Iterable[str])
     values: dict[str, list[MaskValue]] = {}
     for name in (name for name in metrics if name in LESION_FUNCTIONS):
         if readout.spacing_mm is None and (protocol.smallest_mm3 or name == "CC_DSC"):
-            values[name] = [MaskValue(mask, math.nan, NOT_COMPUTED, _NO_SPACING) for mask in readout.lesions]
+            values[name] = [MaskValue(mask, math.nan, NOT_COMPUTED, NO_SPACING) for mask in readout.lesions]
             continue
         spacing = readout.spacing_mm or ()
         found = {mask: LESION_FUNCTIONS[name](match, spacing) for mask, match in readout.lesions.items()}
@@ -237,7 +237,11 @@ def _inside(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[
 
 
 def _mask_rows(case: str, metric: Metric, values: list[MaskValue], protocol: Protocol) -> list[Row]:
-    unit = metric.unit_under(protocol)
+    return mask_rows(case, metric, values, metric.unit_under(protocol))
+
+
+def mask_rows(case: str, metric: Metric, values: list[MaskValue], unit: str) -> list[Row]:
+    """A row a mask and their mean."""
     rows = [Row("", "", case, v.mask, metric.name, v.value, unit, v.status, v.note, v.diagonal) for v in values]
     return [*rows, mean_row(case, metric, values, unit)]
 
@@ -253,7 +257,7 @@ def mean_row(case: str, metric: Metric, values: list[MaskValue], unit: str) -> R
     return Row("", "", case, MEAN, metric.name, math.fsum(known) / len(known), unit, "ok", note)
 
 
-def _voxel_ml(spacing_mm: tuple[float, ...] | None) -> float:
+def voxel_ml(spacing_mm: tuple[float, ...] | None) -> float:
     """Volume of a voxel; of a pixel in 2-D there is none."""
     return math.prod(spacing_mm) / 1000 if spacing_mm is not None and len(spacing_mm) == 3 else math.nan
 
@@ -293,7 +297,7 @@ def _calibration_rows(
     case: str, metric: Metric, value: Calibration, scheme: ClassScheme, *, lacking: bool = False
 ) -> list[Row]:
     """Rows of one metric; `lacking` says that it could not be computed for want of a spacing."""
-    reason = (NOT_COMPUTED, _NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
+    reason = (NOT_COMPUTED, NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
     if metric.zero_if_calibrated == "yes":  # the prediction alone says which voxels count
         reason = ("empty_prediction", _NO_VOXEL)
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from calibeval import read_table, score_folder
+from calibeval.metrics.rated import crps
 from calibeval.table import COLUMNS
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
@@ -74,7 +75,6 @@ def test_every_reader_but_one_that_asks_sees_means_alone(cli, folders):
     assert "--raters '{rater}/{case}'" in header.command
     scored = score_folder("preds/m", "labels", raters="{rater}/{case}").table
     pd.testing.assert_frame_equal(scored[list(COLUMNS)], frame[list(COLUMNS)])
-    (folders / "gates.toml").write_text('checks = ["mean(DSC) >= 0.8"]\n')
     assert cli("rank", "results/m.csv", "results/m.csv").code == 2
     outcome = cli("score", "preds/m", "labels", *RATERS, "--json")
     (method,) = json.loads(outcome.out)["methods"]
@@ -136,3 +136,44 @@ def test_regions_label_maps_and_the_consensus_asked_for(cli, folders):
     assert outcome.code == 0, outcome.err
     assert "their consensus is by staple" in outcome.out
     assert "raters:mean,staple" in outcome.out
+
+
+def test_metrics_of_all_raters_at_once(cli, folders):
+    options = ("--metrics", "raters", "--levels", "0.2,0.5")
+    assert cli("score", "preds/m", "labels", *RATERS, *options).code == 0
+    voxel = 2 * 2 * 5 / 1000
+    volume, volumes = 32 * 0.75 + 96 * 0.125, np.array([32, 16, 0])
+    assert numbers("CRPS")[""] == pytest.approx(crps(volume, volumes) * voxel)
+    assert numbers("tDSC")[""] == pytest.approx((1 + 2 / 3) / 2)  # shares 2/3 and 1/3 of 16 voxels each
+    assert np.isnan([numbers("cDSC")[""], numbers("cConf")[""]]).all()  # in no voxel all say it, none was invented
+    assert numbers("cDSC", "k1")[""] == 1
+    assert numbers("cConf", "k1")[""] == pytest.approx((0.75 + 1 - 0.125) / 2)
+    outcome = cli("score", "preds/m", "labels/a", "--metrics", "CRPS")
+    assert outcome.code == 2
+    assert "CRPS: needs several raters; say with --raters who is who" in outcome.err
+
+
+def test_calibration_within_a_box_of_the_body_or_of_what_raters_drew(cli, tmp_path):
+    """A strip of 60 voxels: raters drew 4 to 7, the body is 2 to 41; outside it the model errs."""
+    label, image = np.zeros((60, 4, 1), np.uint8), np.full((60, 4, 1), -1000, np.int16)
+    label[4:8], image[2:42] = 1, 50
+    p = np.where(label == 1, 1.0, 0.25).astype(np.float32)
+    for case in "kl":
+        save(tmp_path / "p" / f"{case}.nii.gz", np.stack([1 - p, p], axis=-1))
+        save(tmp_path / "i" / f"{case}_0000.nii.gz", image)
+        for rater in "ab":
+            save(tmp_path / "l" / rater / f"{case}.nii.gz", label)
+    found = {}
+    for name, options in {"24": (), "24i": ("--images", "i"), "25": ()}.items():
+        choices = ("--protocol", f"curvas{name[:2]}", "--metrics", "ECE,DSC", "-o", "t.csv")
+        outcome = cli("score", "p", "l", *RATERS, *choices, *options)
+        assert outcome.code == 0, outcome.err
+        assert ("crop:body" in outcome.out, "crop:raters" in outcome.out) == (name == "24i", name == "25")
+        frame = read_table(Path("t.csv"))[1].set_index(["metric", "case", "class"]).value
+        found[name] = frame["ECE", "k", "all"]
+        assert frame["DSC", "k", "mean"] == 1
+    assert found == pytest.approx({"24": 0.25 * 56 / 60, "24i": 0.25 * 36 / 40, "25": 0.25 * 24 / 28})
+    (tmp_path / "i" / "l_0000.nii.gz").unlink()
+    outcome = cli("score", "p", "l", *RATERS, "--images", "i")
+    assert outcome.code == 2
+    assert "--images i: holds no image of l" in outcome.err
