@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from calibeval.errors import UsageError
+from calibeval.io.classes import ClassScheme
+from calibeval.io.read_options import ReadOptions
 from calibeval.protocol import EMPTY_RULES, HD95_DEFINITIONS, PROTOCOLS, Protocol, make_protocol
+from calibeval.scoring.plan import ScoreJob
 
 
 def test_the_papers_settings():
@@ -45,16 +48,24 @@ _OTHER = {
     "hd95": "medpy",
     "empty": "worst",
     "min_lesion_mm3": 10.0,
+    "crop": "body",
+    "crps_limit": 3.0,
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Protocol)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Protocol) if field.name != "consensus"])
 def test_every_choice_shows_in_the_signature(name):
     paper = PROTOCOLS["paper"]
     old = getattr(paper, name)
     new = _OTHER.get(name, old + "x" if isinstance(old, str) else old and old * 2)
     changes: Any = {name: new}
     assert replace(paper, **changes).signature != paper.signature
+
+
+def test_the_consensus_shows_where_there_are_several_raters():
+    job = ScoreJob({}, ClassScheme(), make_protocol(consensus="staple"), ("DSC",), ReadOptions())
+    assert job.signature == PROTOCOLS["paper"].signature
+    assert replace(job, rated=True).signature == f"{job.signature}|raters:mean,staple"
 
 
 def test_signatures_are_one_line_and_differ():

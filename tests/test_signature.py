@@ -67,9 +67,9 @@ def test_a_part_at_its_default_equals_its_absence(monkeypatch):
 
 
 def test_parts_of_later_versions_are_compared_as_they_are():
-    later = Signature(PAPER + "|crop:body")
-    assert later.differs(Signature(PAPER), ["DSC"]) == "crop: body against none"
-    assert later.differs(Signature(PAPER + "|crop:body|other"), ["DSC"]) == "other: none against given"
+    later = Signature(PAPER + "|window:lung")
+    assert later.differs(Signature(PAPER), ["DSC"]) == "window: lung against none"
+    assert later.differs(Signature(PAPER + "|window:lung|other"), ["DSC"]) == "other: none against given"
 
 
 def test_how_labels_are_read_is_a_matter_of_the_data_set():

@@ -159,7 +159,8 @@ def check_case_names(names: list[str], where: str) -> None:
     counted = Counter(" ".join(name.split()) for name in names)
     if twice := sorted(name for name, count in counted.items() if count > 1):
         raise UsageError(
-            f"{where}: more than one file for the case {', '.join(twice[:5])}. Keep one, or use --manifest."
+            f"{where}: more than one file for the case {', '.join(twice[:5])}. Keep one, use --manifest, or say with "
+            "--raters who drew which."
         )
     if POOLED in counted:
         raise UsageError(

@@ -157,7 +157,10 @@ class ScoreOptions:
         metadata=_about(FILES, Path, "CSV of case, prediction, reference[, method, segmentation] instead of folders."),
     )
     images: Path | None = field(
-        default=None, metadata=_about(FILES, Path, "Images (CT): calibration counts the box in plane that is above 0.")
+        default=None,
+        metadata=_about(
+            FILES, Path, "Images (CT): calibration counts the box in plane that is above 0.", metavar="DIR"
+        ),
     )
     seg_dir: Path | None = field(
         default=None, metadata=_about(FILES, Path, "Label maps to take overlap and distances from.")

@@ -65,7 +65,8 @@ def read_planes(
     """Read planes that lie as the references do, once; where the case brings its own masks, these are compared.
 
     Args:
-        views: a case as different raters see it: nothing differs but the reference.
+        views: a case as different raters see it: nothing differs but the reference. Of the last ones, which have no
+            `source` though the first has, only masks are compared.
         source: of the planes.
         protocol: bins and domains.
         metrics: see `read_views`.
@@ -74,11 +75,20 @@ def read_planes(
     Raises:
         ProbabilityError: the planes hold no probabilities.
     """
+    whole = [view for view in views if view.source is not None] or views
     if views[0].scheme.regions:
-        readouts = _read_regions(views, source, protocol, metrics)
+        readouts = _read_regions(whole, source, protocol, metrics)
     else:
-        readouts = _read_whole(views, source, protocol, metrics, threads)
-    return [_with_own_masks(case, readout, protocol) for case, readout in zip(views, readouts, strict=True)]
+        readouts = _read_whole(whole, source, protocol, metrics, threads)
+    found = [_with_own_masks(case, readout, protocol) for case, readout in zip(whole, readouts, strict=True)]
+    return [*found, *(_against(case, found[0], protocol) for case in views[len(whole) :])]
+
+
+def _against(case: Case, readout: Readout, protocol: Protocol) -> Readout:
+    """The masks of a readout compared with another reference."""
+    references = _problem_masks(case, case.reference)
+    masks = {name: (references[name][0], predicted) for name, (_, predicted) in readout.masks.items()}
+    return replace(readout, masks=masks, bins=_compare(masks, case, protocol))
 
 
 def _with_own_masks(case: Case, readout: Readout, protocol: Protocol) -> Readout:

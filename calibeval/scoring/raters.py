@@ -1,8 +1,8 @@
 """Scoring an opened case: against its reference, or against each of several raters in one pass.
 
 With several raters the numbers of a case are the means over them. Beside these stand, named in the column `rater`:
-those of each rater; against their `consensus`; of `soft` labels, for which every rater is a draw; and of the raters
-`among` themselves, the mean over pairs, for metrics of masks.
+those of each rater; of `soft` labels, for which every rater is a draw; and for metrics of masks those against their
+`consensus`, and of the raters `among` themselves, the mean over pairs.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def score_opened(case: Case, job: ScoreJob, threads: int) -> CaseScore:
     if not case.raters:
         return _score(case, read_case(case, job.protocol, job.metrics, threads), job, threads)
     agreed = CONSENSUS_FUNCTIONS[job.protocol.consensus](list(case.raters.values()))
-    views = [replace(case, reference=labels, raters={}) for labels in (*case.raters.values(), agreed)]
+    views = [replace(case, reference=labels, raters={}) for labels in case.raters.values()]
     sums = RatedSums(list(case.raters.values()), job.protocol.levels) if set(job.metrics) & set(RATED) else None
     if sums and case.source and case.source.shape == case.reference.shape:
-        views = [replace(view, source=case.source.map(sums.add)) for view in views]
+        views[0] = replace(views[0], source=case.source.map(sums.add))
+    views.append(replace(case, reference=agreed, source=None, raters={}))
     readouts = read_views(views, job.protocol, job.metrics, threads)
     *each, of_consensus = [_score(view, readout, job, threads) for view, readout in zip(views, readouts, strict=True)]
     by_rater = {rater: score.rows for rater, score in zip(case.raters, each, strict=True)}
@@ -102,7 +103,8 @@ def _rated_rows(case: Case, first: Case, readout: Readout, sums: RatedSums, job:
             for mask, value in found.items()
         ]
         rows += mask_rows(case.name, metric, values, metric.unit)
-    return rows
+    partly = job.annotated.get(case.name)
+    return rows if partly is None else annotated_rows(rows, partly)
 
 
 def _soft_rows(case: Case, bins: dict[str, Statistics], job: ScoreJob) -> list[Row]:
@@ -116,7 +118,9 @@ def _soft_rows(case: Case, bins: dict[str, Statistics], job: ScoreJob) -> list[R
 def _among(case: Case, job: ScoreJob, threads: int) -> dict[str, tuple[Row, ...]]:
     """Each pair of raters: the earlier is the reference, the later the prediction; both ignore what either does."""
     metrics = tuple(name for name in job.metrics if METRICS[name].of_masks)
-    found = {}
+    found: dict[str, tuple[Row, ...]] = {}
+    if not metrics:
+        return found
     for (one, first), (other, second) in combinations(case.raters.items(), 2):
         ignored = (first == IGNORED) | (second == IGNORED)
         pair = replace(

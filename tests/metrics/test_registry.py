@@ -5,12 +5,12 @@ import math
 import pytest
 
 from calibeval.errors import UsageError
-from calibeval.metrics import CAUTIONS, DEFAULT, LESIONS, METRICS, PAPER, cautions, select_metrics
+from calibeval.metrics import CAUTIONS, DEFAULT, LESIONS, METRICS, PAPER, RATED, cautions, select_metrics
 from calibeval.protocol import PROTOCOLS
 
-HIGHER = {"DSC", "IoU", "precision", "recall", "NSD", *LESIONS} - {"lesion_FP"}
+HIGHER = {"DSC", "IoU", "precision", "recall", "NSD", *LESIONS, *RATED} - {"lesion_FP", "CRPS"}
 LOWER = {"HD95", "HD", "ASSD", "ECE", "CECE", "pECE", "ACE", "MCE", "Brier", "NLL", "bECE", "aECE", "smECE", "MCB"}
-LOWER |= {"lesion_FP"}
+LOWER |= {"lesion_FP", "CRPS"}
 SIGNED = {"VD", "RVD", "gap"}
 
 
@@ -42,13 +42,13 @@ def test_the_default_is_the_papers_five_and_what_orders_models_rightly():
 def test_selection_keeps_the_registrys_order_and_ignores_case():
     assert select_metrics("ece, dsc") == ("DSC", "ECE")
     assert select_metrics(["NLL", "paper"]) == (*PAPER, "NLL")
-    assert select_metrics("all") == tuple(name for name in METRICS if name not in LESIONS)
-    assert select_metrics("lesions,all") == tuple(METRICS)
+    assert select_metrics("all") == tuple(name for name in METRICS if name not in (*LESIONS, *RATED))
+    assert select_metrics("lesions,raters,all") == tuple(METRICS)
 
 
 @pytest.mark.parametrize("text", ["", " , ", "dice", "ECE,foo"])
 def test_unknown_names_are_refused_with_the_known_ones(text):
-    with pytest.raises(UsageError, match="Known: default, paper, all, lesions, DSC"):
+    with pytest.raises(UsageError, match="Known: default, paper, all, lesions, raters, DSC"):
         select_metrics(text)
 
 
@@ -66,4 +66,4 @@ def test_numbers_that_mislead_come_with_a_caution(protocol, said):
 
 def test_only_distances_and_losses_are_unbounded():
     unbounded = {name for name, metric in METRICS.items() if math.isinf(metric.high)}
-    assert unbounded == {"VD", "RVD", "HD95", "HD", "ASSD", "pECE", "NLL", "lesion_FP"}
+    assert unbounded == {"VD", "RVD", "HD95", "HD", "ASSD", "pECE", "NLL", "lesion_FP", "CRPS"}
