@@ -28,7 +28,7 @@ from calibeval.table import ALL, MEAN, NOT_COMPUTED, POOLED, Row
 if TYPE_CHECKING:
     from calibeval.metrics.surface import SurfaceDistances
 
-NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
+_NO_SPACING = "spacing unknown: give --spacing, or score files whose header holds it"
 _NO_VOLUME = "no volume: the image is flat, or its spacing unknown (then give --spacing)"
 _NO_VOXEL = "no voxel in the domain"
 
@@ -176,7 +176,7 @@ def _surface_values(
 
     names = [name for name in metrics if METRICS[name].needs == "surfaces"]
     if math.isnan(diagonal):
-        return {name: [MaskValue(mask, math.nan, NOT_COMPUTED, NO_SPACING) for mask in overlaps] for name in names}
+        return {name: [MaskValue(mask, math.nan, NOT_COMPUTED, _NO_SPACING) for mask in overlaps] for name in names}
     distances = _distances(list(overlaps), readout, protocol, threads)
     values: dict[str, list[MaskValue]] = {name: [] for name in names}
     for mask, counts in overlaps.items():
@@ -196,7 +196,7 @@ def _lesion_values(readout: Readout, protocol: Protocol, metrics: Iterable[str])
     values: dict[str, list[MaskValue]] = {}
     for name in (name for name in metrics if name in LESION_FUNCTIONS):
         if readout.spacing_mm is None and (protocol.smallest_mm3 or name == "CC_DSC"):
-            values[name] = [MaskValue(mask, math.nan, NOT_COMPUTED, NO_SPACING) for mask in readout.lesions]
+            values[name] = [MaskValue(mask, math.nan, NOT_COMPUTED, _NO_SPACING) for mask in readout.lesions]
             continue
         spacing = readout.spacing_mm or ()
         found = {mask: LESION_FUNCTIONS[name](match, spacing) for mask, match in readout.lesions.items()}
@@ -297,7 +297,7 @@ def _calibration_rows(
     case: str, metric: Metric, value: Calibration, scheme: ClassScheme, *, lacking: bool = False
 ) -> list[Row]:
     """Rows of one metric; `lacking` says that it could not be computed for want of a spacing."""
-    reason = (NOT_COMPUTED, NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
+    reason = (NOT_COMPUTED, _NO_SPACING) if lacking else ("empty_reference", _NO_VOXEL)
     if metric.zero_if_calibrated == "yes":  # the prediction alone says which voxels count
         reason = ("empty_prediction", _NO_VOXEL)
 

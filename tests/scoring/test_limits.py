@@ -10,6 +10,7 @@ from calibeval.errors import InputError
 from calibeval.io.arrays import open_array
 from calibeval.machine import limit_memory
 from calibeval.scoring import job as scoring_job
+from calibeval.scoring import raters as scoring_raters
 from tests.case_files import write_folders, write_nifti
 from tests.io.format_samples import SAMPLES, array_of, written
 
@@ -47,14 +48,14 @@ def test_a_header_that_claims_more_than_the_file_can_hold_is_refused_when_it_is_
 
 def test_a_file_that_changes_while_it_is_read_fails_its_case(tmp_path, cli, monkeypatch):
     preds, labels = write_folders(tmp_path)
-    read = vars(scoring_job)["read_case"]
+    read = vars(scoring_raters)["read_case"]
 
     def meddle(case, *arguments):
         if case.name == "b":
             os.utime(labels / "b.nii.gz", (1, 1))
         return read(case, *arguments)
 
-    monkeypatch.setattr(scoring_job, "read_case", meddle)
+    monkeypatch.setattr(scoring_raters, "read_case", meddle)
     outcome = cli("score", preds, labels, "--out", tmp_path / "t.csv")
     assert outcome.code == 3
     assert "m/b" in outcome.err

@@ -7,7 +7,7 @@ import pytest
 
 from calibeval import make_protocol, score_case
 from calibeval.io.classes import ClassScheme
-from calibeval.metrics import DEFAULT, METRICS
+from calibeval.metrics import DEFAULT, METRICS, select_metrics
 from calibeval.scoring.rows import image_diagonal, pooled_rows, unscored_rows
 from tests.case_files import NAMES, SPACING, make_case
 
@@ -32,7 +32,7 @@ def test_a_failed_case_has_the_rows_of_a_scored_one(scheme, protocol, highest):
         planes, label, classes=NAMES, regions=regions, spacing_mm=SPACING, metrics="all,lesions", protocol=protocol
     )
     failed = unscored_rows(
-        "case", SCHEMES[scheme], make_protocol(protocol), tuple(METRICS), status="failed", note="why"
+        "case", SCHEMES[scheme], make_protocol(protocol), select_metrics("all,lesions"), status="failed", note="why"
     )
     assert keys(failed) == keys(scored.rows)
     assert [row.unit for row in failed] == [row.unit for row in scored.rows]
