@@ -17,6 +17,7 @@ from calibeval.gates.report import Finding, Outcome, Status
 from calibeval.gates.rules import BLOCKING, RULES, check_severities
 from calibeval.io.classes import ClassScheme, home_folders
 from calibeval.io.pairing import CasePaths, Pairing, case_names, find_methods, pair_files, pair_images
+from calibeval.io.raters import find_rated
 from calibeval.io.read_options import ReadOptions
 from calibeval.io.readings import settle
 from calibeval.io.structures import name_parts
@@ -73,11 +74,12 @@ def plan_files(
     given, choices = severities or {}, choices or ScoreOptions()
     check_severities(given)
     known = choices.scheme(home_folders(labels, images, predictions))
-    methods = find_methods(predictions, case_names(labels, known.names))
+    rated = None if choices.raters is None else find_rated(labels, choices.raters)[0]
+    methods = find_methods(predictions, case_names(labels, known.names) if rated is None else rated)
     scheme = known if known.names else choices.scheme(home_folders(*methods.values()))
     names = (*scheme.names, *scheme.regions)
     pairings = {
-        method: pair_files(folder, labels, pattern=choices.pattern, classes=names)
+        method: pair_files(folder, labels, pattern=choices.pattern, classes=names, rated=rated)
         if labels
         else pair_images(folder, images, channels)
         for method, folder in methods.items()

@@ -177,3 +177,14 @@ def test_calibration_within_a_box_of_the_body_or_of_what_raters_drew(cli, tmp_pa
     outcome = cli("score", "p", "l", *RATERS, "--images", "i")
     assert outcome.code == 2
     assert "--images i: holds no image of l" in outcome.err
+
+
+def test_gates_score_and_look_at_the_files_of_several_raters(cli, folders):
+    (folders / "gates.toml").write_text(
+        'fail = ["mean(tDSC) >= 0.7", "mean(DSC) >= 0.9"]\nintegrity = {}\n'
+        'score = { raters = "{rater}/{case}", metrics = "DSC,raters" }\n'
+    )
+    outcome = cli("check", "preds/m", "labels", "--gates", "gates.toml")
+    assert outcome.code == 1, outcome.err
+    assert "PASSED     mean(tDSC) >= 0.7" in outcome.out
+    assert "FAILED     mean(DSC) >= 0.9" in outcome.out
