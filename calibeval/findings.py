@@ -7,7 +7,7 @@ probability within it. Cases, or the groups that they come in (patients), are th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibeval.lesion_table import LesionRow
 from calibeval.metrics.calibration_test import sign_flip_test
 from calibeval.metrics.intervals import pooled_interval
+from calibeval.wording import count_of
 
 EDGES_MM3 = (100.0, 1000.0, 10000.0)  # of the strata of volume: 0.1, 1 and 10 mL
 RATES = (
@@ -50,6 +51,12 @@ class Stratum(NamedTuple):
     found: int
     dsc: float
 
+    def __str__(self) -> str:
+        """In mL, and how many were found."""
+        low, high = (f"{volume / 1000:g}" for volume in (self.low, self.high))
+        size = f"< {high}" if not self.low else f">= {low}" if math.isinf(self.high) else f"{low} to {high}"
+        return f"{size} mL {self.found} of {self.n}"
+
 
 class LesionConfidence(NamedTuple):
     """Whether findings are as often real as they say.
@@ -74,6 +81,12 @@ class LesionConfidence(NamedTuple):
     high: float
     p: float | None
     bins: tuple[tuple[float, float, int], ...]
+
+    def __str__(self) -> str:
+        """The sentence."""
+        text = f"findings say {self.says:.1%}, are real in {self.real:.1%}"
+        ends = "" if math.isnan(self.low) else f"; the gap is {100 * self.low:.1f} to {self.high:.1%}"
+        return f"{text}{ends}" + ("" if self.p is None else f"; test p = {self.p:.2g}")
 
 
 def strata(rows: Iterable[LesionRow], edges_mm3: Sequence[float] = EDGES_MM3) -> list[Stratum]:
@@ -145,6 +158,25 @@ def lesion_confidence(rows: Iterable[LesionRow], groups: Mapping[str, str] | Non
     by_bin = zip(sums.sum(axis=0), hits.sum(axis=0), counts.sum(axis=0), strict=True)
     bins = tuple((float(s / c), float(h / c), int(c)) for s, h, c in by_bin if c)
     return LesionConfidence(len(told), float(said.mean()), float(real.mean()), gap, low, high, p, bins)
+
+
+def lesion_words(rows: Sequence[LesionRow], cases: int, groups: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Sentences: what is found, by volume, and whether findings are as often real as they say.
+
+    Args:
+        rows: of one method.
+        cases: how many were scored.
+        groups: as for `lesion_confidence`.
+    """
+    wanted = [row for row in rows if row.in_reference]
+    found = sum(row.matched for row in wanted)
+    share = f" ({found / len(wanted):.0%})" if wanted else ""
+    sizes = "; by volume " + ", ".join(map(str, strata(wanted))) if strata(wanted) else ""
+    false = f"{len(rows) - len(wanted)} false in {count_of(cases, 'case')}"
+    yield f"finds {found} of {count_of(len(wanted), 'lesion')}{share}, {false}{sizes}"
+    confidence = lesion_confidence(rows, groups)
+    if confidence is not None:
+        yield str(confidence)
 
 
 def _sums(group: NDArray[np.intp], index: NDArray[np.int64], weights: Float) -> Float:

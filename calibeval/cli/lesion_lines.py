@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from calibeval.confidence import case_confidence
 from calibeval.escape import finite
-from calibeval.findings import LesionConfidence, Stratum, froc, froc_score, lesion_confidence, strata
+from calibeval.findings import froc, froc_score, lesion_confidence, lesion_words, strata
 from calibeval.selective import aurc
 from calibeval.table import MEAN, POOLED
-from calibeval.wording import count_of
 
 if TYPE_CHECKING:
     from calibeval.scoring.job import MethodScore
@@ -19,30 +18,8 @@ if TYPE_CHECKING:
 
 def lesion_lines(method: MethodScore) -> Iterator[str]:
     """Sentences on a method's lesions; none where no metric is of lesions."""
-    if method.lesions is None:
-        return
-    wanted = [row for row in method.lesions if row.in_reference]
-    false = len(method.lesions) - len(wanted)
-    found = sum(row.matched for row in wanted)
-    share = f" ({found / len(wanted):.0%})" if wanted else ""
-    sizes = "; by volume " + ", ".join(map(_stratum, strata(wanted))) if strata(wanted) else ""
-    cases = count_of(len(_scored(method)), "case")
-    yield f"finds {found} of {count_of(len(wanted), 'lesion')}{share}, {false} false in {cases}{sizes}"
-    confidence = lesion_confidence(method.lesions, method.groups)
-    if confidence is not None:
-        yield _confidence(confidence)
-
-
-def _stratum(each: Stratum) -> str:
-    ends = [f"{volume / 1000:g}" for volume in (each.low, each.high)]
-    size = f"< {ends[1]}" if not each.low else f">= {ends[0]}" if math.isinf(each.high) else f"{ends[0]} to {ends[1]}"
-    return f"{size} mL {each.found} of {each.n}"
-
-
-def _confidence(found: LesionConfidence) -> str:
-    text = f"findings say {found.says:.1%}, are real in {found.real:.1%}"
-    ends = "" if math.isnan(found.low) else f"; the gap is {100 * found.low:.1f} to {found.high:.1%}"
-    return f"{text}{ends}" + ("" if found.p is None else f"; test p = {found.p:.2g}")
+    if method.lesions is not None:
+        yield from lesion_words(method.lesions, len(_scored(method)), method.groups)
 
 
 def lesion_json(method: MethodScore) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from calibeval.report.collect import Entry, entries_of
 from calibeval.report.distributions import distributions
 from calibeval.report.figures import on_page
 from calibeval.report.gates import gates_of
+from calibeval.report.lesions import lesions_part
 from calibeval.report.means import means_tables
 from calibeval.report.page import Card, Gap, Method, Page, Slice, Source
 from calibeval.report.ranked import rank_if_possible, ranking_part
@@ -104,6 +105,7 @@ def _page(tables: Tables, volumes: Volumes | Gap, run: Path | None, worst: int) 
     rows, by = worst_first(entries)
     pictures = list(slices_of(entries, methods, worst_of_each(rows, worst), volumes))
     panes, undrawn = panes_of(entries, look)
+    lesions, unfound = lesions_part(entries, methods, look)
     training, untrained = training_part(run) if run else ((), ())
     return Page(
         title=f"calibeval: {', '.join(_datasets(entries)) or 'report'}",
@@ -118,6 +120,7 @@ def _page(tables: Tables, volumes: Volumes | Gap, run: Path | None, worst: int) 
         distributions=tuple(distributions(entries, means, look)),
         cases=case_table(rows, by, units, methods),
         slices=tuple(each for each in pictures if isinstance(each, Slice)),
+        lesions=lesions,
         ranking=ranking_part(ranking) if ranking else None,
         training=training,
         definitions=tuple(METRICS[name] for name in units),
@@ -129,6 +132,7 @@ def _page(tables: Tables, volumes: Volumes | Gap, run: Path | None, worst: int) 
             "cards": tuple(each for each in said if isinstance(each, Gap)),
             "reliability": undrawn,
             "slices": tuple(each for each in pictures if isinstance(each, Gap)),
+            "lesions": unfound,
             "training": untrained,
         },
     )

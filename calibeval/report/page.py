@@ -138,6 +138,13 @@ class Slice(NamedTuple):
     image: str
 
 
+class LesionsPart(NamedTuple):
+    """Free-response curves, and sentences on each method."""
+
+    figure: Figure
+    said: tuple[tuple[Method, tuple[str, ...]], ...]
+
+
 class Gates(NamedTuple):
     """What `check` decided: the verdict, and (status, check, found, cases) of each question."""
 
@@ -184,6 +191,7 @@ class Page(NamedTuple):
         distributions: a picture a metric.
         cases: the case table.
         slices: of the worst cases.
+        lesions: None where none were scored.
         ranking: None without one.
         training: curves of a run.
         definitions: of the metrics shown.
@@ -208,6 +216,7 @@ class Page(NamedTuple):
     distributions: tuple[Figure, ...] = ()
     cases: CaseTable = CaseTable((), (), (), 0, "{}", "")
     slices: tuple[Slice, ...] = ()
+    lesions: LesionsPart | None = None
     ranking: RankingPart | None = None
     training: tuple[Figure, ...] = ()
     definitions: tuple[Metric, ...] = ()
