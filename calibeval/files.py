@@ -184,12 +184,12 @@ def release_claims() -> None:
         _claims.popitem()[1].unlink(missing_ok=True)
 
 
-def _age(path: Path) -> tuple[int, str]:
-    """Order of claims."""
+def _age(path: Path) -> int:
+    """Order of claims; of two within one tick of the file system's clock each counts as later, and both are told."""
     try:
-        return path.stat().st_mtime_ns, path.name
+        return path.stat().st_mtime_ns
     except FileNotFoundError:  # given up meanwhile
-        return time.time_ns(), path.name
+        return time.time_ns()
 
 
 def _sweep(folder: Path, start: str) -> None:
