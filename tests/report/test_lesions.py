@@ -65,5 +65,5 @@ def test_without_metrics_of_lesions_there_is_no_such_part(table):
 def test_the_curve_goes_through_the_counts(table):
     axes = froc_curves({"m": (read_lesions(lesions_path(table)), 6)})
     (line,) = axes.lines
-    assert line.get_xdata().tolist() == [0, 0, 1, 8]
-    assert line.get_ydata().tolist() == [0, 0.5, 0.5, 0.5]
+    assert np.asarray(line.get_xdata()).tolist() == [0, 0, 1, 8]
+    assert np.asarray(line.get_ydata()).tolist() == [0, 0.5, 0.5, 0.5]
