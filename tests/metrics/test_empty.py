@@ -190,11 +190,13 @@ def test_a_missing_prediction_is_an_error_the_worst_or_skipped_but_always_a_row(
     frame = table()
     missing = frame.xs("e", level="case")
     assert set(missing["status"]) == {"missing"}
-    assert set(missing.index) == set(select_metrics("all"))
+    assert set(missing.index) == set(select_metrics("all,lesions"))
     assert missing["note"].str.contains("no prediction for").all()
     assert ("e: no prediction for" in outcome.err) == (rule == "error")
     if rule == "worst":
-        expected = {name: METRICS[name].worst_value(PROTOCOLS["paper"], DIAGONAL) for name in select_metrics("all")}
+        expected = {
+            name: METRICS[name].worst_value(PROTOCOLS["paper"], DIAGONAL) for name in select_metrics("all,lesions")
+        }
         assert missing["value"].to_dict() == pytest.approx(expected, nan_ok=True)
     else:
         assert missing["value"].isna().all()
