@@ -282,9 +282,9 @@ def join(needs: Needs, functions: dict[str, Function]) -> dict[str, Function]:
     return {name: functions[name] for name in names}
 
 
-def asked(metrics: Iterable[str], also_needs: str) -> bool:
-    """Whether some of these metrics needs this too."""
-    return any(METRICS[name].also_needs == also_needs for name in metrics)
+def asked(metrics: Iterable[str], what: str) -> bool:
+    """Whether some of these metrics needs this, as its kind (`needs`) or too (`also_needs`)."""
+    return any(what in (METRICS[name].needs, METRICS[name].also_needs) for name in metrics)
 
 
 def cautions(names: Iterable[str], signature: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from calibeval.errors import TableError
 from calibeval.findings import lesion_words
 from calibeval.lesion_table import LesionRow, lesions_path, read_lesions
-from calibeval.metrics import LESIONS
+from calibeval.metrics import asked
 from calibeval.plots.froc_curves import froc_curves
 from calibeval.plots.style import Look
 from calibeval.report.collect import Entry
@@ -21,7 +21,7 @@ def lesions_part(
     """Sentences and curves of the methods that have lesions, and why others have none."""
     held, said, gaps = {}, [], []
     for entry, method in zip(entries, methods, strict=True):
-        if not set(entry.metrics) & set(LESIONS):
+        if not asked(entry.metrics, "lesions"):
             continue
         try:
             rows = _rows(entry)

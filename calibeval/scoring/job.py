@@ -26,7 +26,7 @@ from calibeval.io.layouts import list_files
 from calibeval.io.pairing import CasePaths
 from calibeval.lesion_table import LesionRow, lesions_path, write_lesions
 from calibeval.machine import available_cores, available_memory
-from calibeval.metrics import LESIONS, METRICS
+from calibeval.metrics import METRICS, asked
 from calibeval.metrics._kernels.startup import provide_kernel_cache
 from calibeval.metrics.statistics import Statistics
 from calibeval.scoring.annotated import annotation_note
@@ -250,7 +250,7 @@ def collect(job: ScoreJob, method: str, scores: dict[str, CaseScore]) -> MethodS
         {case: score.error for case, score in scores.items() if score.error},
         job.scheme.names,
         job.signature,
-        tuple(row for score in scores.values() for row in score.lesions) if set(job.metrics) & set(LESIONS) else None,
+        tuple(row for score in scores.values() for row in score.lesions) if asked(job.metrics, "lesions") else None,
         tuple(row for row in rows if row.rater),
     )
 

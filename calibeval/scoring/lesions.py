@@ -13,22 +13,19 @@ from calibeval.lesion_table import LesionRow
 from calibeval.metrics.lesions import LesionMatch, match_lesions
 from calibeval.metrics.statistics import IGNORED
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
-from calibeval.scoring.problems import FOREGROUND, WHOLE, Readout
+from calibeval.scoring.problems import FOREGROUND, WHOLE, Readout, foreground
 
 Mask = NDArray[np.bool_]
 
 
 def named_masks(case: Case, readout: Readout, protocol: Protocol) -> Iterator[tuple[str, Mask, Mask]]:
     """Every mask by name, of the reference and of the prediction, without ignored voxels."""
-    if WHOLE not in readout.masks:
+    if WHOLE not in readout.masks or protocol.union:
         for name, (reference, predicted) in readout.masks.items():
-            yield name, reference == 1, (predicted == 1) & (reference != IGNORED)
+            yield name or FOREGROUND, foreground(reference, reference), foreground(predicted, reference)
         return
     reference, predicted = readout.masks[WHOLE]
     counts = reference != IGNORED
-    if protocol.union:
-        yield FOREGROUND, (reference != 0) & counts, (predicted != 0) & counts
-        return
     for c, name in enumerate(case.scheme.names[1:], start=1):
         yield name, reference == c, (predicted == c) & counts
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibeval.io.cases import Case
-from calibeval.metrics import LESIONS, asked
+from calibeval.metrics import asked
 from calibeval.metrics.accumulate import Accumulator, add_to_all, take_all
 from calibeval.metrics.boundary import near_boundary
 from calibeval.metrics.lesions import LesionMatch
@@ -51,6 +51,12 @@ class Readout:
     notes: tuple[str, ...] = ()
     lesions: dict[str, LesionMatch] = field(default_factory=dict)
     confidence: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+def foreground(labels: Labels, reference: Labels) -> NDArray[np.bool_]:
+    """The mask of all classes but the first, without the voxels that the reference ignores."""
+    mask: NDArray[np.bool_] = (labels != 0) & (reference != IGNORED)
+    return mask
 
 
 def read_masks(case: Case, predicted: Labels, protocol: Protocol) -> Readout:
@@ -132,7 +138,7 @@ def _read_whole(
 ) -> list[Readout]:
     """All classes as one problem."""
     confidence = {}
-    if set(metrics) & set(LESIONS):
+    if asked(metrics, "lesions"):
         source, largest = source.keeping_largest()
         confidence = {WHOLE: largest.reshape(source.shape)}
     accumulators = [
@@ -179,7 +185,7 @@ def _read_regions(
     case = views[0]
     problems = [_RegionProblems.of(view, source, protocol, metrics) for view in views]
     confidence = {}
-    if set(metrics) & set(LESIONS):
+    if asked(metrics, "lesions"):
         confidence = {name: np.zeros(source.shape, np.float32) for name in case.scheme.regions}
     kept = [each.ravel() for each in confidence.values()]
 

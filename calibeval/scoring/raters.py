@@ -17,7 +17,7 @@ import numpy as np
 from calibeval.bins import pool
 from calibeval.errors import InputError
 from calibeval.io.cases import Case
-from calibeval.metrics import METRICS, RATED
+from calibeval.metrics import METRICS, RATED, asked
 from calibeval.metrics.rated import RATED_FUNCTIONS, RatedSums
 from calibeval.metrics.raters import CONSENSUS_FUNCTIONS
 from calibeval.metrics.statistics import IGNORED, Statistics
@@ -37,7 +37,7 @@ def score_opened(case: Case, job: ScoreJob, threads: int) -> CaseScore:
         return _score(case, read_case(case, job.protocol, job.metrics, threads), job, threads)
     agreed = CONSENSUS_FUNCTIONS[job.protocol.consensus](list(case.raters.values()))
     views = [replace(case, reference=labels, raters={}) for labels in case.raters.values()]
-    sums = RatedSums(list(case.raters.values()), job.protocol.levels) if set(job.metrics) & set(RATED) else None
+    sums = RatedSums(list(case.raters.values()), job.protocol.levels) if asked(job.metrics, "raters") else None
     if sums and case.source and case.source.shape == case.reference.shape:
         views[0] = replace(views[0], source=case.source.map(sums.add))
     views.append(replace(case, reference=agreed, source=None, raters={}))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calibeval.errors import InputError, ProbabilityError
 from calibeval.io.cases import Case, bounding_box
 from calibeval.io.orientation import AGREEMENT, Turn, agreement, find_turns
-from calibeval.metrics import LESIONS
+from calibeval.metrics import asked
 from calibeval.metrics.statistics import IGNORED
 from calibeval.planes import PlaneSource
 from calibeval.protocol import Protocol
@@ -91,7 +91,7 @@ def is_turned(case: Case, readout: Readout) -> bool:
 
 def _completed(case: Case, readout: Readout, protocol: Protocol, metrics: tuple[str, ...]) -> Readout:
     """With lesions, if they are asked for, and notes."""
-    if set(metrics) & set(LESIONS):
+    if asked(metrics, "lesions"):
         readout = replace(readout, lesions=match_masks(case, readout, protocol))
     return replace(readout, notes=(*readout.notes, *_oddities(case, readout)))
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibeval.io.cases import Case
 from calibeval.io.classes import ClassScheme
@@ -22,7 +21,7 @@ from calibeval.metrics.empty import apply_rule
 from calibeval.metrics.overlap import OVERLAP_FUNCTIONS, Overlap, class_overlap, union_overlap
 from calibeval.metrics.statistics import IGNORED, Statistics
 from calibeval.protocol import HD95_DEFINITIONS, Protocol
-from calibeval.scoring.problems import FOREGROUND, WHOLE, Readout
+from calibeval.scoring.problems import FOREGROUND, WHOLE, Readout, foreground
 from calibeval.table import ALL, MEAN, NOT_COMPUTED, POOLED, Row
 
 if TYPE_CHECKING:
@@ -225,15 +224,10 @@ def _distances(masks: list[str], readout: Readout, protocol: Protocol, threads: 
         return {mask: found[c] for c, mask in enumerate(masks, start=1)}
     return {
         mask: mask_surface_distances(
-            _inside(reference, reference), _inside(predicted, reference), spacing, protocol.hd95, threads=threads
+            foreground(reference, reference), foreground(predicted, reference), spacing, protocol.hd95, threads=threads
         )
         for mask, (reference, predicted) in zip(masks, readout.masks.values(), strict=True)
     }
-
-
-def _inside(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (labels != 0) & (reference != IGNORED)
-    return inside
 
 
 def _mask_rows(case: str, metric: Metric, values: list[MaskValue], protocol: Protocol) -> list[Row]:
